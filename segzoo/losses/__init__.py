@@ -1,0 +1,1 @@
+"""segzoo.losses."""
