@@ -1,1 +1,14 @@
-"""segzoo.layers."""
+"""Layers that the models are made of, each usable in a model of one's own."""
+
+from segzoo.layers.aspp import AtrousSpatialPyramidPooling
+from segzoo.layers.blocks import ConvBlock, SeparableConvBlock
+from segzoo.layers.resize import CropLike, ResizeLike, Upsample
+
+__all__ = [
+    "AtrousSpatialPyramidPooling",
+    "ConvBlock",
+    "CropLike",
+    "ResizeLike",
+    "SeparableConvBlock",
+    "Upsample",
+]

@@ -1,0 +1,120 @@
+"""Atrous spatial pyramid pooling, the context module of DeepLabV3 and DeepLabV3+.
+
+             +- 1x1 --------------------------+
+             +- 3x3, rate 6 ------------------+
+        x ---+- 3x3, rate 12 -----------------+- concatenate - 1x1 - dropout
+             +- 3x3, rate 18 -----------------+
+             +- mean over the image - 1x1 ----+
+
+Chen, Papandreou, Schroff, Adam, "Rethinking Atrous Convolution for Semantic Image Segmentation",
+2017, arXiv 1706.05587, section 3.3 and figure 5.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from segzoo.layers.blocks import ConvBlock, SeparableConvBlock
+from segzoo.layers.resize import ResizeLike
+
+
+@keras.saving.register_keras_serializable(package="segzoo.layers")
+class AtrousSpatialPyramidPooling(keras.layers.Layer):
+    """Parallel convolutions of several dilation rates and the image's mean, merged by a 1x1.
+
+    Args:
+        filters: int >= 1, channels of each branch and of the output. Default: 256.
+        dilations: ints >= 1, the rates of the 3x3 branches. Default: (6, 12, 18).
+        separable: bool, separable 3x3 convolutions as in DeepLabV3+. Default: False.
+        dropout: rate in [0, 1), after the projection. Default: 0.1.
+        normalization: as in `ConvBlock`. Default: `"batch"`. The image pooling branch has one
+            pixel, which `"instance"` would erase: it takes `"layer"` there.
+        activation: name or function. Default: `"relu"`.
+
+    Call arguments:
+        x: tensor (B, H, W, C), of any size.
+
+    Returns:
+        Tensor (B, H, W, filters).
+
+    Raises:
+        ValueError: for empty `dilations` or a dropout outside [0, 1).
+
+    Example:
+        >>> import keras, segzoo
+        >>> aspp = segzoo.layers.AtrousSpatialPyramidPooling(16, dilations=(2, 4))
+        >>> tuple(aspp(keras.ops.ones((1, 9, 7, 32))).shape)
+        (1, 9, 7, 16)
+
+    Reference:
+        Chen, Papandreou, Schroff, Adam, "Rethinking Atrous Convolution for Semantic Image
+        Segmentation", 2017, arXiv 1706.05587, section 3.3.
+    """
+
+    def __init__(
+        self,
+        filters: int = 256,
+        dilations: Sequence[int] = (6, 12, 18),
+        *,
+        separable: bool = False,
+        dropout: float = 0.1,
+        normalization: str | None = "batch",
+        activation: str | None = "relu",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not dilations:
+            raise ValueError("`dilations` must name at least one rate, received none")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"`dropout` must be in [0, 1), received dropout={dropout}")
+        self.filters = filters
+        self.dilations = tuple(dilations)
+        self.separable = separable
+        self.dropout = dropout
+        self.normalization = normalization
+        self.activation = keras.activations.get(activation)
+
+        name, dtype = self.name, self.dtype_policy
+        style = {"normalization": normalization, "activation": activation, "dtype": dtype}
+        pooled_style = {**style, "normalization": "layer"} if normalization == "instance" else style
+        block = SeparableConvBlock if separable else ConvBlock
+        self.branches = [ConvBlock(filters, 1, **style, name=f"{name}_1x1")]
+        self.branches += [
+            block(filters, 3, dilation_rate=rate, **style, name=f"{name}_rate_{rate}")
+            for rate in self.dilations
+        ]
+        self.mean = keras.layers.GlobalAveragePooling2D(
+            keepdims=True, name=f"{name}_mean", dtype=dtype
+        )
+        self.pooling = ConvBlock(filters, 1, **pooled_style, name=f"{name}_pooling")
+        self.spread = ResizeLike(name=f"{name}_spread", dtype=dtype)
+        self.merge = keras.layers.Concatenate(name=f"{name}_merge", dtype=dtype)
+        self.project = ConvBlock(filters, 1, **style, name=f"{name}_project")
+        self.drop = keras.layers.Dropout(dropout, name=f"{name}_dropout", dtype=dtype)
+
+    def build(self, input_shape) -> None:
+        for branch in self.branches:
+            branch.build(input_shape)
+        self.pooling.build((input_shape[0], 1, 1, input_shape[-1]))
+        merged = self.filters * (len(self.branches) + 1)
+        self.project.build((*input_shape[:3], merged))
+
+    def call(self, x):
+        pooled = self.spread(self.pooling(self.mean(x)), x)
+        x = self.merge([*[branch(x) for branch in self.branches], pooled])
+        return self.drop(self.project(x))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:3], self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        config = {
+            "filters": self.filters,
+            "dilations": self.dilations,
+            "separable": self.separable,
+            "dropout": self.dropout,
+            "normalization": self.normalization,
+            "activation": keras.activations.serialize(self.activation),
+        }
+        return {**super().get_config(), **config}

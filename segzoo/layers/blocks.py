@@ -1,0 +1,251 @@
+"""Convolution blocks: convolution, normalization and activation as one layer.
+
+`ConvBlock` is the plain one; `SeparableConvBlock` splits it into a depthwise and a pointwise
+convolution, as in Chollet, "Xception", 2017, arXiv 1610.02357.
+"""
+
+from typing import Any
+
+import keras
+
+NORMALIZATIONS = ("batch", "group", "layer", "instance", None)
+
+
+def normalization_layer(kind: str | None, channels: int, **kwargs: Any):
+    """The layer behind a `normalization` argument, None for None.
+
+    `"group"` takes the largest number of groups up to 32 that leaves at least 8 channels to each
+    (Wu and He, "Group Normalization", 2018, arXiv 1803.08494). `"layer"` normalizes the channels
+    of each pixel, `"instance"` each channel of each image.
+    """
+    if kind == "batch":
+        # Keras's momentum of 0.99 still carries the initial variance after hundreds of steps,
+        # so that a short training scores well in training and at zero in validation.
+        return keras.layers.BatchNormalization(momentum=0.9, **kwargs)
+    if kind == "group":
+        most = min(32, max(1, channels // 8))
+        groups = next(g for g in range(most, 0, -1) if channels % g == 0)
+        return keras.layers.GroupNormalization(groups, **kwargs)
+    if kind == "layer":
+        return keras.layers.LayerNormalization(**kwargs)
+    if kind == "instance":
+        return keras.layers.GroupNormalization(-1, **kwargs)
+    if kind is None:
+        return None
+    raise ValueError(
+        f"`normalization` must be one of {NORMALIZATIONS}, received normalization={kind!r}"
+    )
+
+
+class _Block(keras.layers.Layer):
+    """What both blocks share: their arguments, and sublayers that run one after the other."""
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int = 3,
+        *,
+        strides: int = 1,
+        dilation_rate: int = 1,
+        normalization: str | None = "batch",
+        activation: str | None = "relu",
+        use_bias: bool | None = None,
+        kernel_initializer: Any = "he_normal",
+        kernel_regularizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        for argument, value in (
+            ("filters", filters),
+            ("kernel_size", kernel_size),
+            ("strides", strides),
+            ("dilation_rate", dilation_rate),
+        ):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{argument}` must be an int >= 1, received {argument}={value!r}")
+        if strides > 1 and dilation_rate > 1:
+            raise ValueError(
+                "`strides` and `dilation_rate` cannot both be above 1, received "
+                f"strides={strides}, dilation_rate={dilation_rate}"
+            )
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.strides = strides
+        self.dilation_rate = dilation_rate
+        self.normalization = normalization
+        self.activation = keras.activations.get(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.sublayers: list[keras.layers.Layer] = []
+
+    def _append(self, layer: keras.layers.Layer | None) -> None:
+        if layer is not None:
+            self.sublayers.append(layer)
+
+    def _append_norm_and_activation(self, channels: int, prefix: str = "") -> None:
+        dtype = self.dtype_policy
+        self._append(
+            normalization_layer(self.normalization, channels, name=f"{prefix}norm", dtype=dtype)
+        )
+        if self.activation is not keras.activations.linear:
+            self._append(
+                keras.layers.Activation(self.activation, name=f"{prefix}activation", dtype=dtype)
+            )
+
+    @property
+    def _needs_bias(self) -> bool:
+        """A bias in front of a normalization has no effect, so by default it is left out."""
+        return self.normalization is None if self.use_bias is None else self.use_bias
+
+    def build(self, input_shape) -> None:
+        for layer in self.sublayers:
+            layer.build(input_shape)
+            input_shape = layer.compute_output_shape(input_shape)
+
+    def call(self, x):
+        for layer in self.sublayers:
+            x = layer(x)
+        return x
+
+    def compute_output_shape(self, input_shape):
+        sizes = [None if n is None else -(-n // self.strides) for n in input_shape[1:3]]
+        return (input_shape[0], *sizes, self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        config = {
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "dilation_rate": self.dilation_rate,
+            "normalization": self.normalization,
+            "activation": keras.activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+        }
+        return {**super().get_config(), **config}
+
+
+@keras.saving.register_keras_serializable(package="segzoo.layers")
+class ConvBlock(_Block):
+    """Convolution, normalization, activation; `"same"` padding.
+
+    Args:
+        filters: int >= 1, output channels.
+        kernel_size: int >= 1. Default: 3.
+        strides: int >= 1. Default: 1.
+        dilation_rate: int >= 1; not together with strides above 1. Default: 1.
+        normalization: `"batch"`, `"group"`, `"layer"`, `"instance"` or None. Default: `"batch"`,
+            with momentum 0.9.
+        activation: name or function, None for none. Default: `"relu"`.
+        use_bias: bool; None means a bias only where no normalization follows. Default: None.
+        kernel_initializer: Default: `"he_normal"`.
+        kernel_regularizer: Default: None.
+
+    Call arguments:
+        x: tensor (B, H, W, C).
+
+    Returns:
+        Tensor (B, ceil(H / strides), ceil(W / strides), filters).
+
+    Raises:
+        ValueError: for a size below 1, strides together with dilation, an unknown normalization.
+
+    Example:
+        >>> import keras, segzoo
+        >>> block = segzoo.layers.ConvBlock(8, strides=2, normalization="group")
+        >>> tuple(block(keras.ops.ones((2, 33, 20, 3))).shape)
+        (2, 17, 10, 8)
+    """
+
+    def __init__(self, filters: int, kernel_size: int = 3, **kwargs: Any) -> None:
+        super().__init__(filters, kernel_size, **kwargs)
+        self._append(
+            keras.layers.Conv2D(
+                filters,
+                kernel_size,
+                strides=self.strides,
+                padding="same",
+                dilation_rate=self.dilation_rate,
+                use_bias=self._needs_bias,
+                kernel_initializer=self.kernel_initializer,
+                kernel_regularizer=self.kernel_regularizer,
+                name="conv",
+                dtype=self.dtype_policy,
+            )
+        )
+        self._append_norm_and_activation(filters)
+
+
+@keras.saving.register_keras_serializable(package="segzoo.layers")
+class SeparableConvBlock(_Block):
+    """Depthwise convolution, then a 1x1 convolution, each with normalization and activation.
+
+    This is the separable convolution of DeepLabV3+, which follows the aligned Xception in
+    normalizing and activating after the depthwise half too.
+
+    Args:
+        filters: int >= 1, output channels.
+        kernel_size: int >= 1, of the depthwise half. Default: 3.
+        strides: int >= 1, of the depthwise half. Default: 1.
+        dilation_rate: int >= 1, of the depthwise half. Default: 1.
+        normalization: as in `ConvBlock`. Default: `"batch"`.
+        activation: name or function, None for none. Default: `"relu"`.
+        use_bias: bool; None means a bias only where no normalization follows. Default: None.
+        kernel_initializer: of both halves. Default: `"he_normal"`.
+        kernel_regularizer: of the pointwise half; the published training leaves the depthwise
+            kernels free. Default: None.
+
+    Call arguments:
+        x: tensor (B, H, W, C).
+
+    Returns:
+        Tensor (B, ceil(H / strides), ceil(W / strides), filters).
+
+    Raises:
+        ValueError: as `ConvBlock`.
+
+    Example:
+        >>> import keras, segzoo
+        >>> block = segzoo.layers.SeparableConvBlock(8, dilation_rate=6)
+        >>> tuple(block(keras.ops.ones((2, 33, 20, 4))).shape)
+        (2, 33, 20, 8)
+
+    Reference:
+        Chen, Zhu, Papandreou, Schroff, Adam, "Encoder-Decoder with Atrous Separable Convolution
+        for Semantic Image Segmentation", ECCV 2018, arXiv 1802.02611, section 3.1 and figure 4.
+    """
+
+    def __init__(self, filters: int, kernel_size: int = 3, **kwargs: Any) -> None:
+        super().__init__(filters, kernel_size, **kwargs)
+
+    def build(self, input_shape) -> None:
+        # Made here, not in `__init__`: group normalization needs to know the input's channels.
+        self.sublayers = []
+        self._append(
+            keras.layers.DepthwiseConv2D(
+                self.kernel_size,
+                strides=self.strides,
+                padding="same",
+                dilation_rate=self.dilation_rate,
+                use_bias=self._needs_bias,
+                depthwise_initializer=self.kernel_initializer,
+                name="depthwise",
+                dtype=self.dtype_policy,
+            )
+        )
+        self._append_norm_and_activation(input_shape[-1], "depthwise_")
+        self._append(
+            keras.layers.Conv2D(
+                self.filters,
+                1,
+                use_bias=self._needs_bias,
+                kernel_initializer=self.kernel_initializer,
+                kernel_regularizer=self.kernel_regularizer,
+                name="pointwise",
+                dtype=self.dtype_policy,
+            )
+        )
+        self._append_norm_and_activation(self.filters, "pointwise_")
+        super().build(input_shape)

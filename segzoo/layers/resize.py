@@ -1,0 +1,190 @@
+"""Layers that bring one feature map to the height and width of another, whatever the sizes.
+
+`ResizeLike` interpolates, `CropLike` cuts, `Upsample` multiplies. All three work with sizes known
+only at run time, in eager mode, in graphs, under XLA and in exported models.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+INTERPOLATIONS = ("bilinear", "nearest")
+
+
+def resize(x, height, width, interpolation: str = "bilinear", align_corners: bool = False):
+    """Resize `x` (B, H, W, C) to (B, height, width, C); the sizes are ints or scalar tensors.
+
+    With static sizes this is `keras.ops.image.resize`, an operation that every converter knows.
+    A size known only at run time makes that operation fail in a TensorFlow graph, and it knows no
+    aligned corners; there the same interpolation is a product with two matrices, one for each
+    axis: y = R x Cᵀ.
+    """
+    rows, columns, channels = x.shape[1:]
+    if (rows, columns) == (height, width):
+        return x
+    static = all(isinstance(size, int) for size in (rows, columns, height, width))
+    if static and not align_corners:
+        return ops.image.resize(x, (height, width), interpolation=interpolation)
+    shape = ops.shape(x)
+    rows, columns = shape[1], shape[2]
+    # Columns first: its intermediate is the smaller one, and the last product is one large GEMM.
+    x = ops.matmul(_weights(width, columns, interpolation, align_corners, x.dtype), x)
+    x = ops.reshape(x, (-1, rows, width * channels))
+    x = ops.matmul(_weights(height, rows, interpolation, align_corners, x.dtype), x)
+    return ops.reshape(x, (-1, height, width, channels))
+
+
+def _weights(out_size, in_size, interpolation, align_corners, dtype):
+    """The (out_size, in_size) matrix of interpolation weights along one axis."""
+    out_float, in_float = ops.cast(out_size, "float32"), ops.cast(in_size, "float32")
+    target = ops.cast(ops.arange(out_size), "float32")
+    source = ops.cast(ops.arange(in_size), "float32")
+    if align_corners:  # the centers of the corner pixels stay where they are
+        position = target * (in_float - 1.0) / ops.maximum(out_float - 1.0, 1.0)
+    else:  # pixel i covers [i, i + 1), so its center is at i + 1/2
+        position = (target + 0.5) * (in_float / out_float) - 0.5
+    if interpolation == "nearest":
+        nearest = ops.floor(position + 0.5)
+        weights = ops.equal(nearest[:, None], source[None, :])
+    else:
+        position = ops.clip(position, 0.0, in_float - 1.0)
+        weights = ops.relu(1.0 - ops.abs(position[:, None] - source[None, :]))
+    return ops.cast(weights, dtype)
+
+
+def _size(x):
+    """Height and width of `x`: ints where they are static, scalar tensors otherwise."""
+    static, dynamic = x.shape, ops.shape(x)
+    return tuple(dynamic[axis] if static[axis] is None else static[axis] for axis in (1, 2))
+
+
+def _check_interpolation(interpolation: str) -> str:
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(
+            f"`interpolation` must be one of {INTERPOLATIONS}, received "
+            f"interpolation={interpolation!r}"
+        )
+    return interpolation
+
+
+@keras.saving.register_keras_serializable(package="segzoo.layers")
+class ResizeLike(keras.layers.Layer):
+    """Resize a feature map to the height and width of a reference.
+
+    Half-pixel centers, no antialiasing: the same numbers as `keras.ops.image.resize`. With
+    `align_corners=True` the centers of the corner pixels coincide instead.
+
+    Args:
+        interpolation: `"bilinear"` or `"nearest"`. Default: `"bilinear"`.
+        align_corners: bool, for networks trained that way. Default: False.
+
+    Call arguments:
+        x: tensor (B, h, w, C).
+        reference: tensor (B, H, W, D), of which only the size is used.
+
+    Returns:
+        Tensor (B, H, W, C) of the layer's compute dtype.
+
+    Raises:
+        ValueError: for an unknown `interpolation`.
+
+    Example:
+        >>> import keras, segzoo
+        >>> x, reference = keras.ops.ones((1, 4, 5, 8)), keras.ops.ones((1, 7, 13, 3))
+        >>> tuple(segzoo.layers.ResizeLike()(x, reference).shape)
+        (1, 7, 13, 8)
+    """
+
+    def __init__(
+        self, interpolation: str = "bilinear", align_corners: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.interpolation = _check_interpolation(interpolation)
+        self.align_corners = align_corners
+
+    def call(self, x, reference):
+        return resize(x, *_size(reference), self.interpolation, self.align_corners)
+
+    def compute_output_shape(self, x_shape, reference_shape):
+        return (x_shape[0], *reference_shape[1:3], x_shape[3])
+
+    def get_config(self) -> dict[str, Any]:
+        config = {"interpolation": self.interpolation, "align_corners": self.align_corners}
+        return {**super().get_config(), **config}
+
+
+@keras.saving.register_keras_serializable(package="segzoo.layers")
+class CropLike(keras.layers.Layer):
+    """Crop a feature map at the bottom and right to the height and width of a reference.
+
+    A transposed convolution of stride 2 turns ceil(n / 2) rows into n or n + 1; the crop removes
+    the row too many.
+
+    Call arguments:
+        x: tensor (B, h, w, C) with h >= H and w >= W.
+        reference: tensor (B, H, W, D), of which only the size is used.
+
+    Returns:
+        Tensor (B, H, W, C).
+
+    Example:
+        >>> import keras, segzoo
+        >>> x, reference = keras.ops.ones((1, 8, 14, 8)), keras.ops.ones((1, 7, 13, 3))
+        >>> tuple(segzoo.layers.CropLike()(x, reference).shape)
+        (1, 7, 13, 8)
+    """
+
+    def call(self, x, reference):
+        if None not in x.shape[1:3] and x.shape[1:3] == reference.shape[1:3]:
+            return x
+        height, width = _size(reference)
+        return x[:, :height, :width, :]
+
+    def compute_output_shape(self, x_shape, reference_shape):
+        return (x_shape[0], *reference_shape[1:3], x_shape[3])
+
+
+@keras.saving.register_keras_serializable(package="segzoo.layers")
+class Upsample(keras.layers.Layer):
+    """Enlarge a feature map by a whole factor, also where its size is known only at run time.
+
+    `keras.layers.UpSampling2D` with bilinear interpolation needs static sizes in a graph.
+
+    Args:
+        factor: int >= 1, of both height and width. Default: 2.
+        interpolation: `"bilinear"` or `"nearest"`. Default: `"bilinear"`.
+
+    Call arguments:
+        x: tensor (B, H, W, C).
+
+    Returns:
+        Tensor (B, factor * H, factor * W, C).
+
+    Raises:
+        ValueError: for a factor below 1 or an unknown `interpolation`.
+
+    Example:
+        >>> import keras, segzoo
+        >>> tuple(segzoo.layers.Upsample(2)(keras.ops.ones((1, 4, 5, 8))).shape)
+        (1, 8, 10, 8)
+    """
+
+    def __init__(self, factor: int = 2, interpolation: str = "bilinear", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if factor < 1:
+            raise ValueError(f"`factor` must be >= 1, received factor={factor}")
+        self.factor = factor
+        self.interpolation = _check_interpolation(interpolation)
+
+    def call(self, x):
+        height, width = _size(x)
+        return resize(x, height * self.factor, width * self.factor, self.interpolation)
+
+    def compute_output_shape(self, x_shape):
+        sizes = [None if size is None else size * self.factor for size in x_shape[1:3]]
+        return (x_shape[0], *sizes, x_shape[3])
+
+    def get_config(self) -> dict[str, Any]:
+        config = {"factor": self.factor, "interpolation": self.interpolation}
+        return {**super().get_config(), **config}
