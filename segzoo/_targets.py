@@ -32,6 +32,7 @@ _ACCEPTED = (
     "accepted are (B, H, W, C) one-hot or multi-label targets and labels (B, H, W) or "
     "(B, H, W, 1), where (B, H, W, C) is the shape of `y_pred`"
 )
+_FEW_CLASSES = 24
 _TOLERANCE = 1e-3  # soft labels that a resize pushed a little past 0..1 are no error
 
 
@@ -178,8 +179,28 @@ def label_targets(y_true: Any, classes: int, valid: Any = None) -> Any:
     if classes == 1:
         labels = ops.cast(ops.squeeze(ops.cast(y_true, "float32"), -1) >= 0.5, "int32")
     else:
-        labels = ops.cast(ops.argmax(y_true, axis=-1), "int32")
+        y_true = ops.cast(y_true, keras.backend.result_type(y_true.dtype, "float32"))
+        some = ops.any(y_true > 0, axis=-1)  # an all-zero pixel is of no class
+        labels = ops.where(some, largest_class(y_true), -1)
     return labels if valid is None else ops.where(ops.squeeze(valid, -1), labels, -1)
+
+
+def largest_class(values: Any) -> Any:
+    """Returns the channel of the largest value as (B, H, W) int32, the first one of equals.
+
+    For few channels a running maximum over them takes a quarter of the time of an argmax along the
+    short last axis.
+    """
+    classes = values.shape[-1]
+    if classes > _FEW_CLASSES:
+        return ops.cast(ops.argmax(values, axis=-1), "int32")
+    largest = values[..., 0]
+    labels = ops.zeros_like(largest, dtype="int32")
+    for channel in range(1, classes):
+        larger = values[..., channel] > largest
+        largest = ops.where(larger, values[..., channel], largest)
+        labels = ops.where(larger, channel, labels)
+    return labels
 
 
 def probabilities(y_pred: Any, from_logits: bool = False, multilabel: bool = False) -> Any:
