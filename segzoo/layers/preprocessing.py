@@ -1,0 +1,121 @@
+"""The layer that makes a backbone's own input normalization a part of the graph."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="segzoo.layers")
+class ImageNormalization(keras.layers.Layer):
+    """Map an image in 0..255 to what a pretrained network was trained on.
+
+    `output = (image - mean) / std`, channel by channel. The first three channels are red, green
+    and blue; every channel beyond them, and every channel of an image with fewer than three, is
+    normalized with the mean of the three statistics.
+
+    The maths is float32 also under mixed precision, because float16 and bfloat16 images lose
+    detail when the mean is subtracted in their own type; the result has the layer's compute type.
+
+    Args:
+        mean: number or three numbers (red, green, blue), in units of the image. Defaults to 0.
+        std: number or three numbers, > 0. Defaults to 1.
+        reverse_channels: whether an RGB image leaves as BGR, which networks converted from Caffe
+            expect. Images with another number of channels keep their order. Defaults to False.
+        constant_channel: whether a plane of ones is appended. A convolution behind it can then
+            carry a constant that vanishes on its zero padding, which a bias cannot (see
+            `segzoo.backbones`). Defaults to False.
+        **kwargs: of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: image (B, H, W, C) of any integer or floating type.
+
+    Returns:
+        (B, H, W, C), or (B, H, W, C + 1) with the constant channel.
+
+    Raises:
+        ValueError: when `mean` or `std` is neither one number nor three, or `std` is not positive.
+
+    Example:
+        >>> import numpy as np
+        >>> from segzoo.layers import ImageNormalization
+        >>> layer = ImageNormalization(mean=127.5, std=127.5)
+        >>> image = np.array([[[[0, 51, 255]]]], dtype="uint8")
+        >>> [round(float(v), 3) for v in layer(image)[0, 0, 0]]
+        [-1.0, -0.6, 1.0]
+    """
+
+    def __init__(
+        self,
+        mean: float | Sequence[float] = 0.0,
+        std: float | Sequence[float] = 1.0,
+        reverse_channels: bool = False,
+        constant_channel: bool = False,
+        **kwargs: Any,
+    ):
+        # Without this Keras would round the image to the compute type before `call` sees it.
+        super().__init__(autocast=False, **kwargs)
+        for name, value in (("mean", mean), ("std", std)):
+            if np.shape(value) not in ((), (3,)):
+                raise ValueError(
+                    f"`{name}` must be one number or three (red, green, blue), "
+                    f"received {name}={value}"
+                )
+        if np.min(std) <= 0:
+            raise ValueError(f"`std` must be > 0, received std={std}")
+        self.mean = mean if np.shape(mean) == () else tuple(float(m) for m in mean)
+        self.std = std if np.shape(std) == () else tuple(float(s) for s in std)
+        self.reverse_channels = reverse_channels
+        self.constant_channel = constant_channel
+
+    def call(self, inputs):
+        """Normalize a batch of images."""
+        dtype = keras.backend.result_type(self.compute_dtype, "float32")
+        channels = inputs.shape[-1]
+        x = ops.cast(inputs, dtype)
+        x = x - ops.convert_to_tensor(per_channel(self.mean, channels), dtype)
+        x = x / ops.convert_to_tensor(per_channel(self.std, channels), dtype)
+        if self.reverse_channels and channels == 3:
+            x = ops.flip(x, axis=-1)
+        if self.constant_channel:
+            x = ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
+        return ops.cast(x, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        """Return the shape of the normalized image."""
+        return (*input_shape[:-1], input_shape[-1] + int(self.constant_channel))
+
+    def get_config(self):
+        """Return the arguments of the constructor."""
+        return {
+            **super().get_config(),
+            "mean": self.mean,
+            "std": self.std,
+            "reverse_channels": self.reverse_channels,
+            "constant_channel": self.constant_channel,
+        }
+
+
+def per_channel(statistic: float | Sequence[float], channels: int) -> np.ndarray:
+    """Return one value per channel: red, green, blue as given, every other one their mean.
+
+    Args:
+        statistic: one number or three.
+        channels: number of channels.
+
+    Returns:
+        Array of shape (channels,).
+
+    Example:
+        >>> per_channel((1.0, 2.0, 6.0), 4).tolist()
+        [1.0, 2.0, 6.0, 3.0]
+        >>> per_channel((1.0, 2.0, 6.0), 1).tolist()
+        [3.0]
+    """
+    rgb = np.broadcast_to(np.asarray(statistic, dtype="float64"), (3,))
+    values = np.full(channels, rgb.mean())
+    if channels >= 3:
+        values[:3] = rgb
+    return values
