@@ -1,1 +1,20 @@
-"""segzoo.metrics."""
+"""Streaming metrics that mean the same whatever the batches, and distances between outlines."""
+
+from segzoo.metrics.confusion import ConfusionMatrix
+from segzoo.metrics.region import DiceScore, FScore, IoU, PixelAccuracy, Precision, Recall
+from segzoo.metrics.surface import average_surface_distance, hausdorff_distance, surface_dice
+from segzoo.metrics.threshold import ThresholdSearch
+
+__all__ = [
+    "ConfusionMatrix",
+    "DiceScore",
+    "FScore",
+    "IoU",
+    "PixelAccuracy",
+    "Precision",
+    "Recall",
+    "ThresholdSearch",
+    "average_surface_distance",
+    "hausdorff_distance",
+    "surface_dice",
+]

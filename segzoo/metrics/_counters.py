@@ -1,0 +1,73 @@
+"""Sums that stay exact however many pixels are counted.
+
+A float32 sum of ones stops growing at 2**24, one 4096x4096 image. The sums here are float64
+variables where the backend has them. JAX stores 32 bits unless told otherwise, so there each sum is
+a pair, units and multiples of 2**23, both whole numbers that float32 holds exactly.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+_BLOCK = 2**23
+
+
+@functools.cache
+def wide_dtype() -> str:
+    """Returns "float64" where the backend has it, otherwise "float32" (JAX without 64 bit)."""
+    if keras.backend.backend() != "jax":
+        return "float64"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # JAX warns that it truncates, which is the question
+        probe = ops.convert_to_tensor(np.zeros((), "float64"))
+    return keras.backend.standardize_dtype(probe.dtype)
+
+
+class Counter:
+    """An array of sums, kept in one or two variables of a metric.
+
+    Args:
+        metric: the `keras.metrics.Metric` that owns the variables.
+        shape: of the array.
+        name: of the variables.
+    """
+
+    def __init__(self, metric: keras.metrics.Metric, shape: tuple[int, ...], name: str) -> None:
+        dtype = wide_dtype()
+        self._units = metric.add_variable(shape, "zeros", dtype=dtype, name=name)
+        self._blocks = None
+        if dtype == "float32":
+            self._blocks = metric.add_variable(shape, "zeros", dtype=dtype, name=f"{name}_blocks")
+
+    def add(self, batch: Any) -> None:
+        """Adds a batch's own sums: an array of the counter's shape, integers or floats."""
+        if self._blocks is None:
+            self._units.assign(self._units + ops.cast(batch, self._units.dtype))
+            return
+        units = ops.cast(batch % _BLOCK, "float32")
+        blocks = ops.cast(batch // _BLOCK, "float32")
+        units = self._units + units  # below 2**24: exact
+        carry = ops.floor(units / _BLOCK)
+        self._units.assign(units - carry * _BLOCK)
+        self._blocks.assign(self._blocks + blocks + carry)
+
+    def total(self) -> Any:
+        """Returns the sums as a tensor of `wide_dtype()`; in float32 it may round past 2**24."""
+        if self._blocks is None:
+            return ops.convert_to_tensor(self._units)
+        return self._units + self._blocks * _BLOCK
+
+    def numpy(self) -> np.ndarray:
+        """Returns the sums as float64, exact on every backend."""
+        total = _to_float64(self._units)
+        return total if self._blocks is None else total + _to_float64(self._blocks) * _BLOCK
+
+
+def _to_float64(variable: keras.Variable) -> np.ndarray:
+    return ops.convert_to_numpy(ops.convert_to_tensor(variable)).astype("float64")

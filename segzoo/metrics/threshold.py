@@ -1,0 +1,203 @@
+"""The best threshold, found in one pass over the data.
+
+A pixel whose probability exceeds k of the thresholds is positive at exactly the k lowest of them.
+So it is enough to count, for each class and for true and false pixels, how many exceed k
+thresholds; sums from the top of that histogram are the counts at every threshold at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from segzoo.metrics import _counts
+from segzoo.metrics._arguments import check_beta, check_in_unit_interval
+from segzoo.metrics._base import AveragedMetric
+from segzoo.metrics._counts import Tally
+from segzoo.metrics.region import f_beta, iou_of
+
+__all__ = ["ThresholdSearch"]
+
+_SCORES = ("iou", "dice", "f_score")
+_MOST_CELLS = 2**16
+
+
+@keras.saving.register_keras_serializable(package="segzoo.metrics")
+class ThresholdSearch(AveragedMetric):
+    """The threshold with the best score, among any number, in one pass of `evaluate`.
+
+    The winner and its score are those of a loop that evaluates `IoU(threshold=t)` for every t; of
+    equal scores the lowest threshold wins. Each channel is compared with the threshold by itself:
+    one mask, `multilabel` masks, or each of several exclusive classes against the rest.
+
+    Args:
+        thresholds: their number, evenly from 0 to 1, or the thresholds themselves, probabilities
+            from 0 to 1 (of logits too: `from_logits` turns them into probabilities first).
+        score: `"iou"`, `"dice"` or `"f_score"`.
+        beta: of the F-score.
+        **shared: the arguments of `segzoo.metrics.IoU` without `threshold`. `average` is over the
+            classes at one common threshold; `None` is the same as `"macro"` here.
+
+    Returns:
+        `result()` is `{"<name>": best score, "<name>_threshold": its threshold}` and, for several
+        classes, `"<name>_<class>"` and `"<name>_<class>_threshold"`, the best of each class by
+        itself. The default name is `"best_iou"`, `"best_dice"` or `"best_f_score"`.
+
+    Raises:
+        ValueError: for an argument out of range.
+
+    Example:
+
+    >>> search = ThresholdSearch(thresholds=[0.25, 0.5, 0.75])
+    >>> truth = [[[1, 1, 0, 0]]]
+    >>> prediction = keras.ops.expand_dims([[[0.9, 0.4, 0.3, 0.1]]], -1)
+    >>> {key: round(float(value), 3) for key, value in search(truth, prediction).items()}
+    {'best_iou': 0.667, 'best_iou_threshold': 0.25}
+    """
+
+    _by_channel = True
+
+    def __init__(
+        self,
+        thresholds: int | Sequence[float] = 101,
+        score: str = "iou",
+        beta: float = 1.0,
+        **shared: Any,
+    ) -> None:
+        if score not in _SCORES:
+            raise ValueError(
+                f"`score` must be one of {', '.join(map(repr, _SCORES))}, received score={score!r}"
+            )
+        check_beta(beta)
+        if "threshold" in shared:
+            raise ValueError(
+                "`threshold` is what ThresholdSearch looks for: pass `thresholds` instead, "
+                f"received threshold={shared['threshold']!r}"
+            )
+        self.thresholds = _checked_thresholds(thresholds)
+        self.score = score
+        self.beta = float(beta)
+        self._default_name = f"best_{score}"
+        super().__init__(**shared)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments."""
+        config = super().get_config()
+        del config["threshold"]
+        own = {"thresholds": list(self.thresholds), "score": self.score, "beta": self.beta}
+        return own | config
+
+    def result(self) -> dict[str, Any]:
+        """Returns the best score and its threshold, of the average and of each class."""
+        if not self._built:
+            return {self.name: self._nan(), f"{self.name}_threshold": self._nan()}
+        overall, scores = self._averages()  # (T,), (C, T)
+        best = self._best(self.name, overall)
+        if len(self._names()) > 1:
+            for channel, name in enumerate(self._names()):
+                best |= self._best(f"{self.name}_{name}", scores[channel])
+        return best
+
+    def curve(self) -> dict[str, Any]:
+        """Returns the scores at every threshold, as NumPy arrays.
+
+        Returns:
+            `{"thresholds": (T,), "scores": (T,), "classes": {class: (T,)}}`; `scores` are the
+            average over the classes. Without data the scores are NaN and `classes` is empty.
+        """
+        thresholds = np.asarray(self.thresholds)
+        if not self._built:
+            return {
+                "thresholds": thresholds,
+                "scores": np.full(thresholds.shape, np.nan),
+                "classes": {},
+            }
+        overall, scores = (ops.convert_to_numpy(x) for x in self._averages())
+        by_class = dict(zip(self._names(), scores, strict=True))
+        return {"thresholds": thresholds, "scores": overall, "classes": by_class}
+
+    def _best(self, key: str, scores: Any) -> dict[str, Any]:
+        """Returns the first of the largest scores, and its threshold; NaN if there is none."""
+        found = ops.logical_not(ops.isnan(scores))
+        index = ops.argmax(ops.where(found, scores, -1), axis=0)
+        thresholds = ops.convert_to_tensor(self.thresholds, dtype=self.dtype)
+        return {
+            key: ops.cast(scores[index], self.dtype),
+            f"{key}_threshold": ops.where(found[index], thresholds[index], self._nan()),
+        }
+
+    def _counts_shape(self, classes: int) -> tuple[int, ...]:
+        return (classes * 2 * (len(self.thresholds) + 1),)
+
+    def _scores_shape(self, classes: int) -> tuple[int, ...]:
+        return (classes, len(self.thresholds))
+
+    def _count(self, batch: _counts.Batch) -> Any:
+        """Returns (B, C * 2 * (T + 1)): pixels by class, truth, and thresholds exceeded."""
+        classes, levels = batch.scores.shape[-1], len(self.thresholds) + 1
+        exceeded = count_below(batch.scores, self.thresholds)
+        rows = 2 * ops.arange(classes, dtype="int32") + ops.cast(batch.truth, "int32")
+        numbers, limit = rows * levels + exceeded, classes * 2 * levels
+        if batch.valid is not None:  # one more number for the pixels that count nowhere
+            numbers = ops.where(batch.valid, numbers, limit)
+        return _counts.count_numbers(numbers, limit + 1, batch.pixel_weights)[:, :limit]
+
+    def _tally(self, counts: Any) -> Tally:
+        """Returns the counts at every threshold, (N, C, T): those that exceed more than t."""
+        levels = len(self.thresholds) + 1
+        histogram = ops.reshape(counts, (-1, self.classes or 1, 2, levels))
+        reached = ops.flip(ops.cumsum(ops.flip(histogram, axis=-1), axis=-1), axis=-1)
+        false, true = reached[:, :, 0], reached[:, :, 1]  # (N, C, T + 1)
+        tp, fp = true[..., 1:], false[..., 1:]
+        actual = ops.broadcast_to(true[..., :1], ops.shape(tp))
+        return Tally(tp, tp + fp, actual, false[..., :1] - fp)
+
+    def _score(self, tally: Tally) -> Any:
+        if self.score == "iou":
+            return iou_of(tally)
+        return f_beta(tally, self.beta if self.score == "f_score" else 1.0)
+
+
+def count_below(values: Any, thresholds: Sequence[float]) -> Any:
+    """Returns how many of the sorted `thresholds` are below each value, as int32.
+
+    Exactly the number of thresholds t with `value > t` in the precision of `values`, without a
+    search whose cost would grow with their number. 0..1 is cut into a power of two cells, which
+    makes a value's cell exact. The thresholds of lower cells are below the value and those of
+    higher cells are not; those of its own cell, normally one at most, are compared with it.
+    """
+    edges = np.asarray(thresholds, dtype=keras.backend.standardize_dtype(values.dtype))
+    gaps = np.diff(edges)
+    smallest = gaps[gaps > 0].min(initial=1.0)
+    cells = min(2 ** int(np.ceil(np.log2(1 / smallest)) + 1), _MOST_CELLS)
+    cell_of_edge = np.floor(edges * cells)
+    below = np.searchsorted(cell_of_edge, np.arange(cells + 1)).astype("int32")
+    crowd = int(np.unique(cell_of_edge, return_counts=True)[1].max())
+    cell = ops.cast(ops.clip(values, 0, 1) * cells, "int32")
+    cell = ops.clip(cell, 0, cells)  # NaN has no cell
+    lower = ops.take(ops.convert_to_tensor(below), cell)
+    padded = ops.convert_to_tensor(np.append(edges, [np.inf] * crowd).astype(edges.dtype))
+    count = lower
+    for nth in range(crowd):
+        count = count + ops.cast(values > ops.take(padded, lower + nth), "int32")
+    return count
+
+
+def _checked_thresholds(thresholds: int | Sequence[float]) -> tuple[float, ...]:
+    if isinstance(thresholds, int | np.integer):
+        if thresholds < 2:
+            raise ValueError(
+                "`thresholds` must be at least 2 when it is a number of thresholds, "
+                f"received thresholds={thresholds}"
+            )
+        return tuple(np.linspace(0, 1, thresholds).tolist())
+    values = tuple(thresholds)
+    for value in values:
+        check_in_unit_interval("thresholds", value)
+    if not values:
+        raise ValueError("`thresholds` must hold at least one threshold, received none")
+    return tuple(sorted({float(value) for value in values}))
