@@ -259,9 +259,7 @@ def test_statistics_of_a_normalization_layer_take_effect(tmp_path, rng):
     mean, variance = rng.normal(size=3).astype("float32"), rng.uniform(1, 2, 3).astype("float32")
     names = ["normalization/mean:0", "normalization/variance:0", "normalization/count:0"]
     values = [mean, variance, np.int64(0)]
-    path = write_keras2(
-        tmp_path / "a.h5", {"normalization": dict(zip(names, values, strict=True))}
-    )
+    path = write_keras2(tmp_path / "a.h5", {"normalization": dict(zip(names, values, strict=True))})
     load_weights(model, path)
     x = rng.normal(size=(4, 3)).astype("float32")
     np.testing.assert_allclose(
