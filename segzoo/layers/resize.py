@@ -15,17 +15,19 @@ INTERPOLATIONS = ("bilinear", "nearest")
 def resize(x, height, width, interpolation: str = "bilinear", align_corners: bool = False):
     """Resize `x` (B, H, W, C) to (B, height, width, C); the sizes are ints or scalar tensors.
 
-    With static sizes this is `keras.ops.image.resize`, an operation that every converter knows.
-    A size known only at run time makes that operation fail in a TensorFlow graph, and it knows no
-    aligned corners; there the same interpolation is a product with two matrices, one for each
-    axis: y = R x Cᵀ.
+    With static sizes bilinear interpolation is `keras.ops.image.resize`, an operation that every
+    converter knows. A size known only at run time makes that operation fail in a TensorFlow graph,
+    XLA has no gradient of its nearest form, and it knows no aligned corners; there the same
+    interpolation is a product with two matrices, one for each axis: y = R x Cᵀ.
     """
     rows, columns, channels = x.shape[1:]
     if (rows, columns) == (height, width):
         return x
     static = all(isinstance(size, int) for size in (rows, columns, height, width))
-    if static and not align_corners:
-        return ops.image.resize(x, (height, width), interpolation=interpolation)
+    if static and interpolation == "bilinear" and not align_corners:
+        return ops.image.resize(x, (height, width), interpolation="bilinear")
+    if static and height % rows == width % columns == 0 and not align_corners:
+        return ops.repeat(ops.repeat(x, height // rows, axis=1), width // columns, axis=2)
     shape = ops.shape(x)
     rows, columns = shape[1], shape[2]
     # Columns first: its intermediate is the smaller one, and the last product is one large GEMM.
@@ -136,10 +138,8 @@ class CropLike(keras.layers.Layer):
     """
 
     def call(self, x, reference):
-        if None not in x.shape[1:3] and x.shape[1:3] == reference.shape[1:3]:
-            return x
         height, width = _size(reference)
-        return x[:, :height, :width, :]
+        return x if (height, width) == tuple(x.shape[1:3]) else x[:, :height, :width, :]
 
     def compute_output_shape(self, x_shape, reference_shape):
         return (x_shape[0], *reference_shape[1:3], x_shape[3])

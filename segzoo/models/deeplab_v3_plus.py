@@ -1,0 +1,126 @@
+"""DeepLabV3+: atrous spatial pyramid pooling, refined by one map of low-level features.
+
+    image -> backbone --- stride 16 --> ASPP --> resize --+
+                   |                                      +-> concatenate -> 3x3 -> 3x3 -> 1x1
+                   +----- stride 4 ---> 1x1, 48 channels -+               -> resize to the image
+
+Chen, Zhu, Papandreou, Schroff, Adam, "Encoder-Decoder with Atrous Separable Convolution for
+Semantic Image Segmentation", ECCV 2018, arXiv 1802.02611.
+"""
+
+from collections.abc import Sequence
+
+import keras
+
+from segzoo.layers import AtrousSpatialPyramidPooling, ConvBlock, ResizeLike, SeparableConvBlock
+from segzoo.models import _assembly
+
+_DILATIONS = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
+
+
+def DeepLabV3Plus(
+    backbone: str | keras.Model = "resnet50",
+    classes: int = 1,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    *,
+    output_stride: int = 16,
+    aspp_dilations: Sequence[int] | None = None,
+    aspp_filters: int = 256,
+    low_level_filters: int = 48,
+    decoder_filters: int = 256,
+    separable: bool = False,
+    dropout: float = 0.1,
+    backbone_weights: str | None = "imagenet",
+    backbone_features: Sequence[str] | None = None,
+    weights: str | None = None,
+    activation: str | None = "auto",
+    preprocessing: bool = True,
+    name: str | None = None,
+) -> keras.Model:
+    """DeepLabV3+ on any backbone.
+
+    Differs from the paper: the 3x3 convolutions are separable only with `separable=True`; the
+    pooled branch of ASPP takes the mean of the whole map, of any size.
+
+    Args:
+        backbone: a name from `segzoo.backbones.names()`, or a `keras.Model` whose outputs are
+            feature maps, finest first. The map nearest stride 4 feeds the low-level branch, the
+            last map feeds ASPP.
+        classes: int >= 1, channels of the output.
+        input_shape: (height, width, channels); height and width at least 32 or None.
+        output_stride: 8, 16 or 32, the stride of the backbone's last map; dilation replaces the
+            strides beyond it. A `keras.Model` keeps its own.
+        aspp_dilations: rates of the pyramid. None means (6, 12, 18) at output stride 16,
+            (12, 24, 36) at 8, (3, 6, 9) at 32.
+        aspp_filters: int >= 1, channels of each branch of the pyramid and of its output.
+        low_level_filters: int >= 1, channels of the low-level branch.
+        decoder_filters: int >= 1, channels of the two 3x3 convolutions.
+        separable: bool, separable 3x3 convolutions in pyramid and decoder.
+        dropout: rate in [0, 1), after the pyramid.
+        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` or the path
+            of a weights file.
+        backbone_features: names of two backbone layers, low-level first, that replace the taps.
+        weights: whole-model weights, instead of `backbone_weights`: a path, or a published
+            checkpoint, `"pascal_voc"` or `"cityscapes"`, for `"xception65"` and `"mobilenetv2"`.
+        activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
+            `"sigmoid"` is for multi-label; None gives logits.
+        preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
+        name: model name. Default: "deeplab_v3_plus".
+
+    Returns:
+        A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes).
+
+    Raises:
+        ValueError: for an argument outside its range, an unknown backbone, or weights that do
+            not fit.
+
+    Example:
+        >>> import segzoo
+        >>> model = segzoo.models.DeepLabV3Plus("mobilenetv2", 3, backbone_weights=None)
+        >>> model.output_shape
+        (None, None, None, 3)
+
+    Reference:
+        Chen, Zhu, Papandreou, Schroff, Adam, "Encoder-Decoder with Atrous Separable Convolution
+        for Semantic Image Segmentation", ECCV 2018, arXiv 1802.02611, figure 2.
+    """
+    shape = _assembly.check_arguments(classes, input_shape, activation)
+    _assembly.check_option("output_stride", output_stride, tuple(_DILATIONS))
+    for argument, value in (
+        ("aspp_filters", aspp_filters),
+        ("low_level_filters", low_level_filters),
+        ("decoder_filters", decoder_filters),
+    ):
+        _assembly.check_widths(argument, [value])
+    block = SeparableConvBlock if separable else ConvBlock
+
+    encoder = _assembly.build_encoder(
+        backbone,
+        shape,
+        weights=None if weights else backbone_weights,
+        features=backbone_features,
+        output_stride=output_stride,
+        preprocessing=preprocessing,
+    )
+    image = keras.Input(shape, name="image")
+    features = encoder(image)
+    fine = min(range(len(features) - 1), key=lambda level: abs(encoder.strides[level] - 4))
+
+    aspp = AtrousSpatialPyramidPooling(
+        aspp_filters,
+        aspp_dilations or _DILATIONS[min(max(encoder.strides[-1], 8), 32)],
+        separable=separable,
+        dropout=dropout,
+        name="aspp",
+    )
+    # `call` instead of calling the layer puts every branch into the model under its own name.
+    x = aspp.call(features[-1])  # (B, H/16, W/16, 256)
+
+    low = ConvBlock(low_level_filters, 1, name="low_level")(features[fine])  # (B, H/4, W/4, 48)
+    x = ResizeLike(name="decoder_resize")(x, low)
+    x = keras.layers.Concatenate(name="decoder_merge")([x, low])
+    x = block(decoder_filters, 3, name="decoder_conv_1")(x)
+    x = block(decoder_filters, 3, name="decoder_conv_2")(x)  # (B, H/4, W/4, 256)
+
+    outputs = _assembly.classify(x, image, classes, activation)
+    return _assembly.assemble(image, outputs, weights, name or "deeplab_v3_plus")
