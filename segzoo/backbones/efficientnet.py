@@ -1,18 +1,19 @@
-"""EfficientNet B0 to B7 and L2 of the `efficientnet` package, one row each."""
+"""EfficientNet B0 to B7 and L2 of the `efficientnet` package, one row each.
 
+Differs from the package: residual blocks are dropped in training at the paper's rate, which grows
+to 0.2 at the last block. The package counts a scaled network's blocks, but divides by the number
+of B0's, so that B7 drops up to two thirds and L2's rate exceeds 1, which Keras rejects.
+"""
+
+import math
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import keras
 
-from segzoo.backbones._rows import Paper, Row
-
-_PAPER = Paper(
-    "Mingxing Tan, Quoc V. Le",
-    "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks",
-    2019,
-    "1905.11946",
-)
+from segzoo.backbones import _papers as papers
+from segzoo.backbones._rows import Row
 
 # Where a stage expands before its stride: the widest maps of the finer resolution, the taps of
 # the usual EfficientNet U-Net.
@@ -24,38 +25,50 @@ _FEATURES = (
     "top_activation",
 )
 
-# Channels of the taps, parameters up to the last one.
-_SIZES = {
-    "b0": ((96, 144, 240, 672, 1280), 4_049_564),
-    "b1": ((96, 144, 240, 672, 1280), 0),
-    "b2": ((96, 144, 288, 720, 1408), 0),
-    "b3": ((144, 192, 288, 816, 1536), 0),
-    "b4": ((144, 192, 336, 960, 1792), 0),
-    "b5": ((144, 240, 384, 1056, 2048), 0),
-    "b6": ((192, 240, 432, 1200, 2304), 0),
-    "b7": ((192, 288, 480, 1344, 2560), 0),
-    "l2": ((432, 624, 1056, 2880, 5504), 0),
+_DROP_RATE = 0.2
+_B0_REPEATS = (1, 2, 2, 3, 3, 4, 1)
+
+# Width and depth factor, resolution; channels of the taps; parameters up to the last one.
+_VARIANTS: dict[str, tuple[tuple, tuple[int, ...], int]] = {
+    "b0": ((1.0, 1.0, 224), (96, 144, 240, 672, 1280), 4_049_564),
+    "b1": ((1.0, 1.1, 240), (96, 144, 240, 672, 1280), 6_575_232),
+    "b2": ((1.1, 1.2, 260), (96, 144, 288, 720, 1408), 7_768_562),
+    "b3": ((1.2, 1.4, 300), (144, 192, 288, 816, 1536), 10_783_528),
+    "b4": ((1.4, 1.8, 380), (144, 192, 336, 960, 1792), 17_673_816),
+    "b5": ((1.6, 2.2, 456), (144, 240, 384, 1056, 2048), 28_513_520),
+    "b6": ((1.8, 2.6, 528), (192, 240, 432, 1200, 2304), 40_960_136),
+    "b7": ((2.0, 3.1, 600), (192, 288, 480, 1344, 2560), 64_097_680),
+    "l2": ((4.3, 5.3, 800), (432, 624, 1056, 2880, 5504), 475_894_996),
 }
 
 
 def _source(variant: str, weights: str | None) -> keras.Model:
     import efficientnet.model
 
+    (width, depth, resolution), _, _ = _VARIANTS[variant]
+    blocks = sum(math.ceil(depth * repeats) for repeats in _B0_REPEATS)
     # The package takes its Keras as an argument. Passing it here, and not importing
     # `efficientnet.tfkeras`, works on every backend and leaves Keras's global registry alone.
-    backend = SimpleNamespace(
-        backend=keras.backend.backend,
-        image_data_format=keras.config.image_data_format,
-        sigmoid=keras.ops.sigmoid,
-    )
-    return getattr(efficientnet.model, f"EfficientNet{variant.upper()}")(
+    its_keras: dict[str, Any] = {
+        "backend": SimpleNamespace(
+            backend=keras.backend.backend,
+            image_data_format=keras.config.image_data_format,
+            sigmoid=keras.ops.sigmoid,
+        ),
+        "layers": keras.layers,
+        "models": keras.models,
+        "utils": keras.utils,
+    }
+    return efficientnet.model.EfficientNet(
+        width,
+        depth,
+        resolution,
+        drop_connect_rate=_DROP_RATE * sum(_B0_REPEATS) / blocks,
+        model_name=f"efficientnet-{variant}",
         include_top=False,
         weights=weights,
         input_shape=(224, 224, 3),
-        backend=backend,
-        layers=keras.layers,
-        models=keras.models,
-        utils=keras.utils,
+        **its_keras,
     )
 
 
@@ -69,8 +82,9 @@ ROWS = [
         channels=channels,
         parameters=parameters,
         normalization="torch",
-        paper=_PAPER,
+        paper=papers.NOISY_STUDENT if variant == "l2" else papers.EFFICIENTNET,
+        squeeze_excite=True,
         source=partial(_source, variant),
     )
-    for variant, (channels, parameters) in _SIZES.items()
+    for variant, (_, channels, parameters) in _VARIANTS.items()
 ]

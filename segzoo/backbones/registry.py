@@ -13,14 +13,16 @@ from collections.abc import Iterable, Sequence
 import keras
 import numpy as np
 
-from segzoo.backbones import applications, efficientnet
+from segzoo.backbones import applications, efficientnet, resnet_small, xception65
 from segzoo.backbones._rows import NORMALIZATIONS, BackboneInfo
 from segzoo.backbones.channels import adapt_kernel
 from segzoo.backbones.dilation import Rebuilt, rebuild
 from segzoo.layers.preprocessing import ImageNormalization
 
 _REGISTRY: dict[str, BackboneInfo] = {
-    row.name: row for module in (applications, efficientnet) for row in module.ROWS
+    row.name: row
+    for module in (resnet_small, applications, efficientnet, xception65)
+    for row in module.ROWS
 }
 
 
@@ -44,7 +46,8 @@ def names(family: str | None = None) -> list[str]:
     families = list(dict.fromkeys(row.family for row in _REGISTRY.values()))
     if family is not None and family not in families:
         raise ValueError(
-            f"`family` must be one of {families}, received family={family!r}{_near(family, families)}"
+            f"`family` must be one of {families}, received family={family!r}"
+            + _near(family, families)
         )
     return [name for name, row in _REGISTRY.items() if family in (None, row.family)]
 
