@@ -1,11 +1,14 @@
 """Streaming metrics that mean the same whatever the batches, and distances between outlines."""
 
+from segzoo.metrics.boundary import BoundaryF1Score, BoundaryIoU
 from segzoo.metrics.confusion import ConfusionMatrix
 from segzoo.metrics.region import DiceScore, FScore, IoU, PixelAccuracy, Precision, Recall
 from segzoo.metrics.surface import average_surface_distance, hausdorff_distance, surface_dice
 from segzoo.metrics.threshold import ThresholdSearch
 
 __all__ = [
+    "BoundaryF1Score",
+    "BoundaryIoU",
     "ConfusionMatrix",
     "DiceScore",
     "FScore",

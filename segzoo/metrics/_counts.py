@@ -119,10 +119,10 @@ def tally_masks(batch: Batch, threshold: float) -> Tally:
     else:
         counted = ops.broadcast_to(batch.valid, ops.shape(truth))
         guess = ops.logical_and(guess, counted)
-    tp = _sum_pixels(ops.logical_and(truth, guess), batch.pixel_weights)
-    predicted = _sum_pixels(guess, batch.pixel_weights)
-    actual = _sum_pixels(truth, batch.pixel_weights)
-    pixels = _sum_pixels(counted, batch.pixel_weights)
+    tp = sum_pixels(ops.logical_and(truth, guess), batch.pixel_weights)
+    predicted = sum_pixels(guess, batch.pixel_weights)
+    actual = sum_pixels(truth, batch.pixel_weights)
+    pixels = sum_pixels(counted, batch.pixel_weights)
     return Tally(tp, predicted, actual, pixels - predicted - actual + tp)
 
 
@@ -139,7 +139,7 @@ def sum_images(values: Any, image_weights: Any = None) -> Any:
     return ops.sum(ops.cast(values, weights.dtype) * weights, axis=0)
 
 
-def _sum_pixels(mask: Any, pixel_weights: Any = None) -> Any:
+def sum_pixels(mask: Any, pixel_weights: Any = None) -> Any:
     """Returns the (weighted) number of pixels in each image and channel: (B, C)."""
     if pixel_weights is None:
         return ops.sum(ops.cast(mask, "int32"), axis=(1, 2))
