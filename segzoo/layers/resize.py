@@ -21,9 +21,9 @@ def resize(x, height, width, interpolation: str = "bilinear", align_corners: boo
     interpolation is a product with two matrices, one for each axis: y = R x Cᵀ.
     """
     rows, columns, channels = x.shape[1:]
-    if (rows, columns) == (height, width):
+    static = _static(rows, columns, height, width)
+    if static and (rows, columns) == (height, width):
         return x
-    static = all(isinstance(size, int) for size in (rows, columns, height, width))
     if static and interpolation == "bilinear" and not align_corners:
         return ops.image.resize(x, (height, width), interpolation="bilinear")
     if static and height % rows == width % columns == 0 and not align_corners:
@@ -59,6 +59,11 @@ def _size(x):
     """Height and width of `x`: ints where they are static, scalar tensors otherwise."""
     static, dynamic = x.shape, ops.shape(x)
     return tuple(dynamic[axis] if static[axis] is None else static[axis] for axis in (1, 2))
+
+
+def _static(*sizes) -> bool:
+    """Whether all sizes are plain ints; comparing tensors would fail in a graph."""
+    return all(isinstance(size, int) for size in sizes)
 
 
 def _check_interpolation(interpolation: str) -> str:
@@ -139,7 +144,9 @@ class CropLike(keras.layers.Layer):
 
     def call(self, x, reference):
         height, width = _size(reference)
-        return x if (height, width) == tuple(x.shape[1:3]) else x[:, :height, :width, :]
+        if _static(height, width, *x.shape[1:3]) and (height, width) == tuple(x.shape[1:3]):
+            return x
+        return x[:, :height, :width, :]
 
     def compute_output_shape(self, x_shape, reference_shape):
         return (x_shape[0], *reference_shape[1:3], x_shape[3])
