@@ -1,1 +1,84 @@
-"""segzoo.losses."""
+"""Losses of semantic segmentation, each a class and a function of the same maths.
+
+A class is a `keras.losses.Loss` for `compile`; its function has the class's arguments. Losses add
+and scale: `Dice() + 0.5 * BinaryFocal()`.
+"""
+
+from segzoo.losses._base import Compound
+from segzoo.losses.boundary import (
+    BoundaryF1,
+    CenterlineDice,
+    boundary_f1_loss,
+    centerline_dice_loss,
+)
+from segzoo.losses.combined import BCEDice, bce_dice_loss
+from segzoo.losses.lovasz import (
+    LovaszHinge,
+    LovaszSoftmax,
+    lovasz_hinge_loss,
+    lovasz_softmax_loss,
+)
+from segzoo.losses.pixelwise import (
+    BinaryCrossentropy,
+    BinaryFocal,
+    CategoricalCrossentropy,
+    CategoricalFocal,
+    binary_crossentropy_loss,
+    binary_focal_loss,
+    categorical_crossentropy_loss,
+    categorical_focal_loss,
+)
+from segzoo.losses.region import (
+    Dice,
+    FocalTversky,
+    Jaccard,
+    Tversky,
+    dice_loss,
+    focal_tversky_loss,
+    jaccard_loss,
+    tversky_loss,
+)
+from segzoo.losses.region_variants import (
+    MCC,
+    GeneralizedDice,
+    LogCoshDice,
+    generalized_dice_loss,
+    log_cosh_dice_loss,
+    mcc_loss,
+)
+
+__all__ = [
+    "MCC",
+    "BCEDice",
+    "BinaryCrossentropy",
+    "BinaryFocal",
+    "BoundaryF1",
+    "CategoricalCrossentropy",
+    "CategoricalFocal",
+    "CenterlineDice",
+    "Compound",
+    "Dice",
+    "FocalTversky",
+    "GeneralizedDice",
+    "Jaccard",
+    "LogCoshDice",
+    "LovaszHinge",
+    "LovaszSoftmax",
+    "Tversky",
+    "bce_dice_loss",
+    "binary_crossentropy_loss",
+    "binary_focal_loss",
+    "boundary_f1_loss",
+    "categorical_crossentropy_loss",
+    "categorical_focal_loss",
+    "centerline_dice_loss",
+    "dice_loss",
+    "focal_tversky_loss",
+    "generalized_dice_loss",
+    "jaccard_loss",
+    "log_cosh_dice_loss",
+    "lovasz_hinge_loss",
+    "lovasz_softmax_loss",
+    "mcc_loss",
+    "tversky_loss",
+]

@@ -1,0 +1,232 @@
+"""Losses of shapes: the match of boundaries, and of centerlines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras import ops
+
+from segzoo import _targets
+from segzoo._boundary import boundary_counts, pool, side_by_side
+from segzoo._overlap import divide
+from segzoo.losses._base import SegmentationLoss, as_function, at_least, register
+
+
+class ShapeLoss(SegmentationLoss):
+    """Base of the shape losses: a precision and a recall for each image and class."""
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        multilabel: bool = False,
+        per_image: bool = False,
+        ignore_class: int | Sequence[int] | None = None,
+        smooth: float = 1.0,
+        name: str | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+    ):
+        super().__init__(from_logits, ignore_class, name, reduction, dtype)
+        self.multilabel = multilabel
+        self.per_image = per_image
+        self.smooth = at_least("smooth", smooth)
+
+    def _counts(self, targets: Any, probs: Any, valid: Any) -> Sequence[Any]:
+        """Returns matched and total counts of the prediction, then of the truth, each (B, C)."""
+        raise NotImplementedError
+
+    def call(self, y_true: Any, y_pred: Any, weights: Any = None) -> tuple[Any, Any]:
+        """Returns (B,) or a scalar, and what its sum is divided by."""
+        self._only_image_weights(weights, self.per_image)
+        classes = y_pred.shape[-1]
+        valid = _targets.valid_mask(y_true, classes, self._ignored)
+        targets = _targets.dense_targets(y_true, classes, valid, y_pred.dtype)
+        probs = _targets.probabilities(y_pred, self.from_logits, self.multilabel)
+        counts = self._counts(targets, probs, valid)
+        if not self.per_image:
+            counts = [ops.sum(count, axis=0, keepdims=True) for count in counts]
+        matched_pred, pred, matched_true, true = counts
+        precision = divide(matched_pred + self.smooth, pred + self.smooth, default=1.0)
+        recall = divide(matched_true + self.smooth, true + self.smooth, default=1.0)
+        losses = 1 - divide(2 * precision * recall, precision + recall)
+        losses = ops.mean(losses, axis=-1)
+        if self.per_image:
+            return self._mean_over_images(losses, weights)
+        return losses[0], 1.0
+
+
+@register
+class BoundaryF1(ShapeLoss):
+    """Boundary F1 loss: one minus the harmonic mean of boundary precision and recall.
+
+        boundary(y) = max_pool(1 - y, boundary_width) - (1 - y)
+        P = (sum boundary(p) near(boundary(y)) + smooth) / (sum boundary(p) + smooth)
+        R = (sum boundary(y) near(boundary(p)) + smooth) / (sum boundary(y) + smooth)
+        BoundaryF1 = 1 - 2 P R / (P + R)
+
+    with near(b) the pooling of b over a window of 2 tolerance + 1; averaged over the classes.
+
+    Args:
+        boundary_width: size of the window whose minimum makes the boundary, odd and >= 3.
+        tolerance: distance in pixels up to which boundaries match, >= 0.
+        pooling: `"max"`, or `"average"` for the share of the window that is boundary; then a
+            perfect prediction has a loss above 0.
+        smooth: added to numerator and denominator, >= 0: no boundary on both sides has loss 0.
+        <shared>
+
+    Returns:
+        A scalar in 0..1; with `reduction="none"` and `per_image` (B,).
+
+    Raises:
+        ValueError: for arguments out of range, shapes that do not fit, or pixel weights.
+
+    Example:
+        >>> import numpy as np
+        >>> mask = np.zeros((1, 9, 9, 1))
+        >>> mask[:, 3:6, 3:6] = 1
+        >>> shifted = np.roll(mask, 1, axis=2)
+        >>> print(float(BoundaryF1()(mask, shifted)))
+        0.0
+        >>> print(round(float(BoundaryF1(tolerance=0)(mask, shifted)), 2))
+        0.5
+
+    Reference:
+        Bokhovkin, Burnaev, "Boundary Loss for Remote Sensing Imagery Semantic Segmentation", ISNN
+        2019, arXiv 1905.07852, equations 3 to 6.
+    """
+
+    def __init__(
+        self,
+        boundary_width: int = 3,
+        tolerance: int = 2,
+        pooling: str = "max",
+        from_logits: bool = False,
+        multilabel: bool = False,
+        per_image: bool = False,
+        ignore_class: int | Sequence[int] | None = None,
+        smooth: float = 1e-7,
+        name: str | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+    ):
+        super().__init__(
+            from_logits, multilabel, per_image, ignore_class, smooth, name, reduction, dtype
+        )
+        if boundary_width != int(boundary_width) or boundary_width < 3 or boundary_width % 2 == 0:
+            raise ValueError(
+                "`boundary_width` must be an odd integer >= 3, "
+                f"received boundary_width={boundary_width}"
+            )
+        if tolerance != int(tolerance) or tolerance < 0:
+            raise ValueError(f"`tolerance` must be an integer >= 0, received tolerance={tolerance}")
+        if pooling not in ("max", "average"):
+            raise ValueError(f'`pooling` must be "max" or "average", received pooling={pooling!r}')
+        self.boundary_width = int(boundary_width)
+        self.tolerance = int(tolerance)
+        self.pooling = pooling
+
+    def _counts(self, targets: Any, probs: Any, valid: Any) -> Sequence[Any]:
+        return boundary_counts(
+            targets,
+            probs,
+            valid,
+            boundary_width=self.boundary_width,
+            tolerance=self.tolerance,
+            pooling=self.pooling,
+        )
+
+
+@register
+class CenterlineDice(ShapeLoss):
+    """Centerline Dice (clDice) loss: how much of each side's skeleton lies in the other's mask.
+
+        P = (sum skeleton(p) y + smooth) / (sum skeleton(p) + smooth)
+        R = (sum skeleton(y) p + smooth) / (sum skeleton(y) + smooth)
+        CenterlineDice = 1 - 2 P R / (P + R)
+
+    For roads, vessels and cracks, whose connections matter more than their width; averaged over the
+    classes. The paper trains on `0.5 * Dice() + 0.5 * CenterlineDice()`.
+
+    Args:
+        iterations: steps of the soft skeleton, >= 0: at least half the width of the widest
+            structure in pixels.
+        <shared>
+
+    Returns:
+        A scalar in 0..1; with `reduction="none"` and `per_image` (B,).
+
+    Raises:
+        ValueError: for arguments out of range, shapes that do not fit, or pixel weights.
+
+    Example:
+        >>> import numpy as np
+        >>> road = np.zeros((1, 9, 16, 1))
+        >>> road[:, 3:6] = 1
+        >>> print(float(CenterlineDice()(road, road)))
+        0.0
+        >>> cut = road * (np.arange(16) % 8 > 2)[:, None]
+        >>> print(float(CenterlineDice()(road, cut)) > 0.1)
+        True
+
+    Reference:
+        Shit, Paetzold, Sekuboyina, et al., "clDice - A Novel Topology-Preserving Loss Function for
+        Tubular Structure Segmentation", CVPR 2021, arXiv 2003.07311, equations 1 and 2, algorithm
+        1 (soft skeleton), algorithm 2 (soft clDice).
+    """
+
+    def __init__(
+        self,
+        iterations: int = 5,
+        from_logits: bool = False,
+        multilabel: bool = False,
+        per_image: bool = False,
+        ignore_class: int | Sequence[int] | None = None,
+        smooth: float = 1.0,
+        name: str | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+    ):
+        super().__init__(
+            from_logits, multilabel, per_image, ignore_class, smooth, name, reduction, dtype
+        )
+        if iterations != int(iterations) or iterations < 0:
+            raise ValueError(
+                f"`iterations` must be an integer >= 0, received iterations={iterations}"
+            )
+        self.iterations = int(iterations)
+
+    def _counts(self, targets: Any, probs: Any, valid: Any) -> Sequence[Any]:
+        batch, _, _, classes = ops.shape(probs)
+        if valid is not None:
+            probs = ops.where(valid, probs, ops.zeros_like(probs))
+        targets, probs = side_by_side(targets), side_by_side(probs)
+        skeleton_true = _soft_skeleton(targets, self.iterations)
+        skeleton_pred = _soft_skeleton(probs, self.iterations)
+
+        def total(x: Any) -> Any:
+            return ops.reshape(ops.sum(ops.sum(x, axis=1), axis=0), (batch, classes))
+
+        return (
+            total(skeleton_pred * targets),
+            total(skeleton_pred),
+            total(skeleton_true * probs),
+            total(skeleton_true),
+        )
+
+
+def _soft_skeleton(x: Any, iterations: int) -> Any:
+    """Returns the soft skeleton of (H, W, K): what openings of ever thinner masks remove."""
+    skeleton = ops.relu(x - pool(_eroded(x), 3))
+    for _ in range(iterations):
+        x = _eroded(x)
+        skeleton = skeleton + (1 - skeleton) * ops.relu(x - pool(_eroded(x), 3))
+    return skeleton
+
+
+def _eroded(x: Any) -> Any:
+    return -pool(-x, 3)
+
+
+boundary_f1_loss = as_function(BoundaryF1)
+centerline_dice_loss = as_function(CenterlineDice)

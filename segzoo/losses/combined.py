@@ -1,0 +1,87 @@
+"""Sums of losses that have a name of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from segzoo.losses._base import Compound, SegmentationLoss, as_function, register
+from segzoo.losses.pixelwise import BinaryCrossentropy
+from segzoo.losses.region import Dice
+
+
+@register
+class BCEDice(Compound):
+    """Binary cross-entropy plus Dice loss.
+
+        BCEDice = BinaryCrossentropy + Dice
+
+    Each class is taken by itself, as in `BinaryCrossentropy`. The notebooks' form for several
+    classes, one Dice over all their pixels, is `average="micro"`.
+
+    Args:
+        multilabel: `False` lets logits of several classes take a softmax instead of a sigmoid each.
+        <shared>
+
+    Attributes:
+        parts: the two losses; `metrics=loss.parts` logs each.
+
+    Returns:
+        A scalar >= 0, the sum of both means.
+
+    Raises:
+        ValueError: for arguments out of range, or shapes that do not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> mask = np.array([[[[1.0], [1.0], [0.0], [0.0]]]])
+        >>> loss = BCEDice()
+        >>> print(float(loss(mask, mask)), [part.name for part in loss.parts])
+        0.0 ['binary_crossentropy', 'dice']
+
+    Reference:
+        Isensee, Petersen, Klein, et al., "nnU-Net: Self-adapting Framework for U-Net-Based Medical
+        Image Segmentation", 2018, arXiv 1809.10486, section 2.3.
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        multilabel: bool = True,
+        per_image: bool = False,
+        average: str = "macro",
+        class_weights: Sequence[float] | None = None,
+        ignore_class: int | Sequence[int] | None = None,
+        label_smoothing: float = 0.0,
+        smooth: float = 1.0,
+        name: str | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+    ):
+        common: dict[str, Any] = {
+            "from_logits": from_logits,
+            "multilabel": multilabel,
+            "class_weights": class_weights,
+            "ignore_class": ignore_class,
+            "reduction": reduction,
+            "dtype": dtype,
+        }
+        entropy = BinaryCrossentropy(label_smoothing=label_smoothing, **common)
+        dice = Dice(per_image=per_image, average=average, smooth=smooth, **common)
+        super().__init__([entropy, dice], name=name or "bce_dice")
+        self.reduction = reduction
+        self.from_logits = from_logits
+        self.multilabel = multilabel
+        self.per_image = per_image
+        self.average = average
+        self.class_weights = dice.class_weights
+        self.ignore_class = dice.ignore_class
+        self.label_smoothing = label_smoothing
+        self.smooth = smooth
+
+    get_config = SegmentationLoss.get_config
+    from_config = SegmentationLoss.from_config
+    __repr__ = SegmentationLoss.__repr__
+
+
+bce_dice_loss = as_function(BCEDice)
