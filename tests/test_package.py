@@ -1,0 +1,107 @@
+"""The package as a whole: who imports whom, what is public, what is registered with Keras."""
+
+import ast
+import importlib
+import inspect
+import pathlib
+import re
+import subprocess
+import sys
+
+import keras
+import pytest
+
+import segzoo
+
+ROOT = pathlib.Path(segzoo.__file__).parent
+PUBLIC = ("backbones", "layers", "losses", "metrics", "models", "rle")
+
+# A module may import the packages on its right, and, inside its own package, what `inside` allows.
+EDGES = {
+    "models": {"backbones", "layers"},
+    "backbones": {"layers"},
+    "layers": set(),
+    "losses": {"_targets", "_overlap", "_boundary"},
+    "metrics": {"_targets", "_overlap", "_boundary"},
+    "rle": set(),
+    "_targets": set(),
+    "_overlap": {"_targets"},
+    "_boundary": {"_targets"},
+}
+FORBIDDEN = {"tensorflow", "jax", "torch", "tf_keras"}
+
+
+def imports(path):
+    """The dotted names that a module imports, at its top or inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+MODULES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path):
+    place = path.relative_to(ROOT).with_suffix("").parts
+    for name in imports(path):
+        parts = name.split(".")
+        assert parts[0] not in FORBIDDEN, f"{name}: library code imports a backend"
+        if parts[0] != "segzoo":
+            if place[0] == "rle":
+                assert parts[0] in {*sys.stdlib_module_names, "numpy"}, name
+            continue
+        target = parts[1]
+        if target != place[0]:
+            assert target in EDGES[place[0]], f"{name} in segzoo.{place[0]}"
+        elif place[0] == "models" and place[-1] != "__init__" and not place[-1].startswith("_"):
+            assert len(parts) < 3 or parts[2].startswith("_"), f"{name}: one architecture another"
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_public_modules_say_what_is_public(module):
+    package = getattr(segzoo, module)
+    assert package.__doc__
+    for name in package.__all__:
+        assert inspect.getdoc(getattr(package, name)), f"segzoo.{module}.{name}"
+
+
+@pytest.mark.parametrize("module", ("layers", "losses", "metrics"))
+def test_classes_are_registered_under_their_module(module):
+    bases = (keras.layers.Layer, keras.losses.Loss, keras.metrics.Metric)
+    package = getattr(segzoo, module)
+    for name in package.__all__:
+        cls = getattr(package, name)
+        if inspect.isclass(cls) and issubclass(cls, bases):
+            key = f"segzoo.{module}>{name}"
+            assert keras.saving.get_registered_name(cls) == key
+            assert keras.saving.get_registered_object(key) is cls
+
+
+def test_importing_segzoo_prints_nothing_and_needs_no_optional_package():
+    code = (
+        "import sys, segzoo; print(sorted({'efficientnet', 'skimage', 'scipy'} & {*sys.modules}))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout.strip() in ("[]", "['scipy']"), run.stdout + run.stderr
+
+
+def test_the_version_is_written_once():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", segzoo.__version__)
+    pyproject = (ROOT.parent / "pyproject.toml").read_text()
+    assert segzoo.__version__ not in pyproject
+
+
+def test_library_code_never_prints_and_leaves_nothing_undone():
+    for path in MODULES:
+        text = path.read_text()
+        assert "\nprint(" not in text and not re.search(r"\b(TODO|FIXME|XXX)\b", text), path
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_module_imports_by_itself(path):
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    importlib.import_module(".".join(part for part in parts if part != "__init__"))
