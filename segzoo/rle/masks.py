@@ -1,0 +1,216 @@
+"""Binary masks, one or one for each class, to and from run lists."""
+
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segzoo.rle._pixels import check_order, check_shape, mask_edges, paint
+from segzoo.rle._runs import check_start, read_runs, write_runs
+
+
+def encode(mask: npt.ArrayLike, *, order: str = "F", start: int = 1) -> str:
+    """Write a mask as a run list, `"start length start length ..."`.
+
+    Args:
+        mask: (H, W) bool or integers, in any memory order; non-zero is foreground.
+        order: `"F"` numbers the pixels down the columns, as most Kaggle competitions do, `"C"`
+            along the rows.
+        start: number of the first pixel, 1 or 0.
+
+    Returns:
+        The runs, sorted and never touching; `""` for an empty mask.
+
+    Raises:
+        ValueError: `mask` is not two-dimensional or holds floats; an unknown `order` or `start`.
+
+    Example:
+        >>> import numpy as np
+        >>> from segzoo import rle
+        >>> mask = np.array([[0, 1, 1], [0, 1, 0]])
+        >>> rle.encode(mask)
+        '3 3'
+        >>> rle.encode(mask, order="C", start=0)
+        '1 2 4 1'
+    """
+    check_order(order)
+    start = check_start(start)
+    return write_runs(mask_edges(integers(mask), order), start)
+
+
+def decode(
+    rle: Any,
+    shape: tuple[int, int],
+    *,
+    order: str = "F",
+    start: int = 1,
+    value: float = 1,
+    dtype: npt.DTypeLike = np.uint8,
+) -> np.ndarray:
+    """Read a run list as a mask.
+
+    Args:
+        rle: str, bytes, or integers (flat or as pairs); `None`, NaN, `""` and -1 are empty masks.
+        shape: (height, width) of the mask.
+        order: `"F"` or `"C"`, see `encode`.
+        start: number of the first pixel, 1 or 0.
+        value: what the foreground becomes; it must fit `dtype`.
+        dtype: bool, an integer or a float type of at most 64 bits.
+
+    Returns:
+        (H, W) new array of `dtype`, writable and C-contiguous for either `order`.
+
+    Raises:
+        ValueError: a malformed run list (odd count, not integers, a length below 1, below `start`,
+            past the end, unsorted or overlapping), named by its run; or a bad argument.
+
+    Example:
+        >>> from segzoo import rle
+        >>> rle.decode("3 3", (2, 3))
+        array([[0, 1, 1],
+               [0, 1, 0]], dtype=uint8)
+        >>> rle.decode(None, (1, 2), value=255)
+        array([[0, 0]], dtype=uint8)
+    """
+    check_order(order)
+    height, width = check_shape(shape)
+    return paint(read_runs(rle, start, height * width), (height, width), order, value, dtype)
+
+
+def encode_classes(masks: npt.ArrayLike, *, order: str = "F", start: int = 1) -> list[str]:
+    """Write a multi-label mask as one run list for each class.
+
+    Args:
+        masks: (H, W, C) bool or integers; classes may overlap.
+        order: `"F"` or `"C"`, see `encode`.
+        start: number of the first pixel, 1 or 0.
+
+    Returns:
+        C run lists, `""` for an absent class.
+
+    Raises:
+        ValueError: `masks` is not three-dimensional or holds floats; a bad argument.
+
+    Example:
+        >>> import numpy as np
+        >>> from segzoo import rle
+        >>> masks = np.zeros((2, 3, 2), bool)
+        >>> masks[:, 1, 0] = True
+        >>> rle.encode_classes(masks)
+        ['3 2', '']
+    """
+    array = integers(masks, name="masks", ndim=3)
+    return [
+        encode(array[..., channel], order=order, start=start) for channel in range(array.shape[2])
+    ]
+
+
+def decode_classes(
+    rles: Any,
+    shape: tuple[int, int],
+    *,
+    classes: int | None = None,
+    order: str = "F",
+    start: int = 1,
+    value: float = 1,
+    dtype: npt.DTypeLike = np.uint8,
+) -> np.ndarray:
+    """Read one run list for each class as a multi-label mask.
+
+    Args:
+        rles: a sequence of run lists, one for each class, or a mapping of class index to run list.
+        shape: (height, width) of the mask.
+        classes: number of classes C; by default the length of the sequence, or the mapping's
+            largest index + 1.
+        order: `"F"` or `"C"`, see `encode`.
+        start: number of the first pixel, 1 or 0.
+        value: what the foreground becomes; it must fit `dtype`.
+        dtype: bool, an integer or a float type of at most 64 bits.
+
+    Returns:
+        (H, W, C) new array of `dtype`, C-contiguous.
+
+    Raises:
+        ValueError: a malformed run list, named by its class; a class outside `classes`; a bad
+            argument.
+
+    Example:
+        >>> from segzoo import rle
+        >>> rle.decode_classes({1: "3 2"}, (2, 3), classes=4).shape
+        (2, 3, 4)
+        >>> rle.decode_classes(["3 2", None], (2, 3))[..., 0]
+        array([[0, 1, 0],
+               [0, 1, 0]], dtype=uint8)
+    """
+    rows, classes = _by_class(rles, classes)
+    height, width = check_shape(shape)
+    # Also checks the other arguments where there is no class at all.
+    empty = decode(None, (0, 0), order=order, start=start, value=value, dtype=dtype)
+    masks = np.zeros((height, width, classes), empty.dtype)
+    for index, row in rows.items():
+        try:
+            edges = read_runs(row, start, height * width)
+        except ValueError as error:
+            raise ValueError(f"class {index}: {error}") from error
+        if edges.size:
+            masks[..., index] = paint(edges, (height, width), order, value, dtype)
+    return masks
+
+
+def integers(array: npt.ArrayLike, name: str = "mask", ndim: int = 2) -> np.ndarray:
+    """Return `array` as NumPy bool or integers of rank `ndim`, or raise ValueError."""
+    mask = np.asarray(array)
+    if mask.ndim != ndim:
+        axes = "(H, W)" if ndim == 2 else "(H, W, C)"
+        hint = ""
+        if ndim == 2 and mask.ndim == 3:
+            hint = (
+                f"; squeeze the last axis, `{name}[..., 0]`"
+                if mask.shape[2] == 1
+                else "; use `encode_classes` for one run list per channel"
+            )
+        raise ValueError(f"`{name}` must have shape {axes}, received shape {mask.shape}{hint}")
+    if mask.dtype.kind not in "biu":
+        hint = f"; threshold it first, as in `{name} > 0.5`" if mask.dtype.kind == "f" else ""
+        raise ValueError(f"`{name}` must be of bool or integers, received {mask.dtype}{hint}")
+    return mask
+
+
+def by_index(rles: Mapping[Any, Any]) -> dict[int, Any]:
+    """Return a mapping of integers to run lists, or raise ValueError."""
+    try:
+        return {operator.index(key): row for key, row in rles.items()}
+    except TypeError:
+        raise ValueError(
+            f"`rles` must map integers to run lists, received the keys {list(rles)[:10]}"
+        ) from None
+
+
+def _by_class(rles: Any, classes: int | None) -> tuple[dict[int, Any], int]:
+    """Return `rles` by class index, and the number of classes."""
+    if isinstance(rles, Mapping):
+        rows = by_index(rles)
+        count = max(rows, default=-1) + 1
+        if not rows and classes is None:
+            raise ValueError("`classes` must be given where `rles` is an empty mapping")
+    elif isinstance(rles, (str, bytes)) or not hasattr(rles, "__len__"):
+        raise ValueError(
+            "`rles` must be a sequence of run lists or a mapping of class index to run list, "
+            f"received {type(rles).__name__}; `decode` reads a single run list"
+        )
+    else:
+        rows = dict(enumerate(rles))
+        count = len(rows)
+        if classes is not None and count != classes:
+            raise ValueError(f"`rles` must hold `classes` run lists, {classes}, received {count}")
+    if classes is None:
+        classes = count
+    elif isinstance(classes, bool) or not isinstance(classes, (int, np.integer)) or classes < 1:
+        raise ValueError(f"`classes` must be an integer of at least 1, received {classes!r}")
+    if rows and not 0 <= min(rows) <= max(rows) < classes:
+        raise ValueError(
+            f"`rles` must have class indices from 0 to {classes - 1}, received {sorted(rows)}"
+        )
+    return rows, int(classes)
