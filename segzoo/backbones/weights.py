@@ -74,20 +74,27 @@ def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
     load(model, path)
 
 
-def layer_names(path: str | os.PathLike) -> list[str]:
-    """Names of the layers with weights in a weights file of any Keras layout.
+def layer_shapes(path: str | os.PathLike) -> dict[str, list[tuple[int, ...]]]:
+    """What is in a weights file of any Keras layout.
 
     Args:
         path: the weights file.
 
     Returns:
-        The names, in the file's order; models inside the file's model are followed.
+        The shapes of each layer's weights, by the layer's name; models inside the file's model
+        are followed.
     """
     path = pathlib.Path(path)
-    with _open(path) as file:
+    with _open(path) as file, _reading(path, "the list of layers"):
         root = _keras2_root(file)
-        layers = _keras3_layers(file) if root is None else _keras2_layers(root, set())
-        return [layer.name for layer in layers]
+        if root is not None:
+            layers = _keras2_layers(root, set())
+        else:
+            layers = _keras3_layers(file) if "layers" in file else []
+        return {
+            layer.name: [tuple(weight.shape) for weight in layer.weights.values()]
+            for layer in layers
+        }
 
 
 @contextlib.contextmanager

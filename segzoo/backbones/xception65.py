@@ -50,6 +50,7 @@ def xception65(
     *,
     stem_padding: str = "symmetric",
     momentum: float = 0.9,
+    preprocessing: keras.layers.Layer | None = None,
 ) -> keras.Model:
     """Aligned Xception with 65 layers and random weights, no classifier.
 
@@ -67,6 +68,7 @@ def xception65(
             as all other strided convolutions do. `"same"` is Keras's, which on an even size adds
             one row behind alone; the published Keras network has that.
         momentum: of batch normalization.
+        preprocessing: a layer between the input and the first convolution.
 
     Returns:
         A `keras.Model` from (B, H, W, channels) to (B, H / output_stride, W / output_stride, 2048),
@@ -93,7 +95,8 @@ def xception65(
             f"`stem_padding` must be 'symmetric' or 'same', received stem_padding={stem_padding!r}"
         )
     image = keras.Input(input_shape, name="image")
-    x = _conv(image, 32, 3, "entry_flow_conv1_1", momentum, strides=2, padding=stem_padding)
+    x = image if preprocessing is None else preprocessing(image)
+    x = _conv(x, 32, 3, "entry_flow_conv1_1", momentum, strides=2, padding=stem_padding)
     x = _relu(x, "entry_flow_conv1_1")
     x = _conv(x, 64, 3, "entry_flow_conv1_2", momentum)
     x = _relu(x, "entry_flow_conv1_2")  # (B, H/2, W/2, 64)

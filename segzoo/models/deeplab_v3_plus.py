@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import keras
 
 from segzoo.layers import AtrousSpatialPyramidPooling, ConvBlock, ResizeLike, SeparableConvBlock
-from segzoo.models import _assembly
+from segzoo.models import _assembly, _published
 
 _DILATIONS = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
 
@@ -62,6 +62,9 @@ def DeepLabV3Plus(
         backbone_features: names of two backbone layers, low-level first, that replace the taps.
         weights: whole-model weights, instead of `backbone_weights`: a path, or a published
             checkpoint, `"pascal_voc"` or `"cityscapes"`, for `"xception65"` and `"mobilenetv2"`.
+            By name, or as a file of that layout, it is the published network: separable, resized
+            with aligned corners; on MobileNetV2 at output stride 8, without low-level branch and
+            without 3x3 branches. With other `classes` than the file's its classifier starts fresh.
         activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
             `"sigmoid"` is for multi-label; None gives logits.
         preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
@@ -92,6 +95,23 @@ def DeepLabV3Plus(
         ("decoder_filters", decoder_filters),
     ):
         _assembly.check_widths(argument, [value])
+    if weights is not None and _published.is_published(backbone, weights):
+        return _published.build(
+            backbone,
+            classes,
+            shape,
+            weights=weights,
+            output_stride=output_stride,
+            aspp_dilations=aspp_dilations,
+            aspp_filters=aspp_filters,
+            low_level_filters=low_level_filters,
+            decoder_filters=decoder_filters,
+            dropout=dropout,
+            backbone_features=backbone_features,
+            activation=activation,
+            preprocessing=preprocessing,
+            name=name,
+        )
     block = SeparableConvBlock if separable else ConvBlock
 
     encoder = _assembly.build_encoder(

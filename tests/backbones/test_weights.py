@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from segzoo.backbones.weights import layer_names, load_weights
+from segzoo.backbones.weights import layer_shapes, load_weights
 
 pytestmark = pytest.mark.core
 
@@ -182,7 +182,7 @@ def segmenter():
     backbone = small_network()
     backbone.name = "backbone"
     x = keras.layers.Dropout(0.2)(backbone(image))
-    return keras.Model(image, keras.layers.Conv2DTranspose(2, 2)(x), name="segmenter")
+    return keras.Model(image, keras.layers.Conv2DTranspose(2, 2, name="up")(x), name="segmenter")
 
 
 def randomized(model, rng):
@@ -423,9 +423,15 @@ def test_what_is_no_weights_file_is_refused(tmp_path):
     refused(model, other, r"no Keras weights file.*images")
 
 
-def test_layer_names_of_every_layout(tmp_path, rng):
+def test_shapes_in_a_file_of_every_layout(tmp_path, rng):
     path, layers = published_file(rng, tmp_path / "a.h5", chunks=2)
-    names = [name for name, weights in layers.items() if weights]
-    assert layer_names(path) == names
-    small_network().save_weights(tmp_path / "b.weights.h5")
-    assert sorted(layer_names(tmp_path / "b.weights.h5")) == sorted(names)
+    shapes = {
+        name: [value.shape for value in weights.values()]
+        for name, weights in layers.items()
+        if weights
+    }
+    assert layer_shapes(path) == shapes
+    segmenter().save(tmp_path / "b.keras")
+    found = layer_shapes(tmp_path / "b.keras")
+    assert found.pop("up") == [(2, 2, 2, 6), (2,)]
+    assert found == shapes
