@@ -29,8 +29,17 @@ def published_layers():
 
 
 @pytest.fixture(scope="module")
-def network():
-    return xception65()
+def networks():
+    return {output_stride: xception65(output_stride=output_stride) for output_stride in (8, 16, 32)}
+
+
+@pytest.fixture(scope="module")
+def network(networks):
+    return networks[32]
+
+
+def pyramid(network):
+    return keras.Model(network.inputs[0], [network.get_layer(tap).output for tap in TAPS])
 
 
 def test_layers_have_the_published_names_and_shapes(network):
@@ -68,17 +77,15 @@ def test_a_second_build_has_the_same_names(network):
     assert [layer.name for layer in xception65().layers] == [layer.name for layer in network.layers]
 
 
-@pytest.mark.parametrize(
-    "output_stride, size", [(8, (97, 131)), (16, (33, 250)), (32, (64, 64)), (32, (97, 131))]
-)
-def test_taps_have_their_strides_and_channels_at_any_size(output_stride, size):
-    network = xception65((*size, 3), output_stride)
-    for tap, stride, channels in zip(
-        TAPS, (2, 4, 8, 16, 32), (64, 256, 728, 1024, 2048), strict=True
+@pytest.mark.parametrize("size", [(64, 64), (97, 131), (33, 250)])
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+def test_taps_have_their_strides_and_channels_at_any_size(networks, output_stride, size):
+    shapes = pyramid(networks[output_stride]).compute_output_shape((2, *size, 3))
+    for shape, stride, channels in zip(
+        shapes, (2, 4, 8, 16, 32), (64, 256, 728, 1024, 2048), strict=True
     ):
         stride = min(stride, output_stride)
-        expected = (None, -(-size[0] // stride), -(-size[1] // stride), channels)
-        assert network.get_layer(tap).output.shape == expected
+        assert shape == (2, -(-size[0] // stride), -(-size[1] // stride), channels)
 
 
 def randomize(model, rng):
@@ -96,36 +103,35 @@ def randomize(model, rng):
             layer.set_weights([rng.normal(0, (2 / fan_in) ** 0.5, layer.kernel.shape)])
 
 
-def test_dilated_maps_read_at_the_removed_stride_are_the_original_maps(network, rng):
+def test_dilated_maps_read_at_the_removed_stride_are_the_original_maps(networks, rng):
+    network = networks[32]
     randomize(network, rng)
-    image = rng.uniform(-1, 1, (2, 65, 101, 3)).astype("float32")
-    original = keras.Model(network.inputs[0], [network.get_layer(tap).output for tap in TAPS])
-    expected = [keras.ops.convert_to_numpy(x) for x in original(image)]
+    image = rng.uniform(-1, 1, (1, 65, 101, 3)).astype("float32")
+    expected = [keras.ops.convert_to_numpy(x) for x in pyramid(network)(image)]
     for x in expected:
         assert x.std(axis=(1, 2)).mean() > 0.1 * np.abs(x).mean()  # the image still shows
     assert [x.shape[1:3] for x in expected] == [(33, 51), (17, 26), (9, 13), (5, 7), (3, 4)]
     for output_stride in (8, 16):
-        dilated = xception65(output_stride=output_stride)
+        dilated = networks[output_stride]
         dilated.set_weights(network.get_weights())
-        dilated = keras.Model(dilated.inputs[0], [dilated.get_layer(tap).output for tap in TAPS])
-        for stride, want, got in zip((2, 4, 8, 16, 32), expected, dilated(image), strict=True):
+        maps = pyramid(dilated)(image)
+        for stride, want, got in zip((2, 4, 8, 16, 32), expected, maps, strict=True):
             step = max(1, stride // output_stride)
             got = keras.ops.convert_to_numpy(got)[:, ::step, ::step]
             assert got.shape == want.shape
             assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
 
 
-def test_the_registry_builds_the_same_network(rng):
+def test_the_registry_builds_the_same_network(networks, rng):
     """Dilation of the registry and that of the network are two pieces of code."""
     backbone = segzoo.backbones.build(
         "xception65", weights=None, output_stride=8, preprocessing=False
     )
-    network = xception65(output_stride=8)
+    network = networks[8]
     randomize(network, rng)
     backbone.set_weights(network.get_weights())
     image = rng.uniform(-1, 1, (1, 65, 50, 3)).astype("float32")
-    own = keras.Model(network.inputs[0], [network.get_layer(tap).output for tap in TAPS])
-    for got, expected in zip(backbone(image), own(image), strict=True):
+    for got, expected in zip(backbone(image), pyramid(network)(image), strict=True):
         got, expected = map(keras.ops.convert_to_numpy, (got, expected))
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
     assert segzoo.backbones.info("xception65").parameters == network.count_params()
