@@ -33,6 +33,18 @@ def check_empty_score(empty_score: Any) -> None:
         )
 
 
+def check_smooth(smooth: Any) -> None:
+    """Raises ValueError unless `smooth` is a number >= 0."""
+    if not isinstance(smooth, int | float) or not 0 <= smooth < math.inf:
+        raise ValueError(f"`smooth` must be a number >= 0, received smooth={smooth!r}")
+
+
+def check_tolerance(tolerance: Any) -> None:
+    """Raises ValueError unless `tolerance` is an integer >= 0."""
+    if isinstance(tolerance, bool) or int(tolerance) != tolerance or tolerance < 0:
+        raise ValueError(f"`tolerance` must be an integer >= 0, received tolerance={tolerance!r}")
+
+
 def check_in_unit_interval(argument: str, value: Any) -> None:
     """Raises ValueError unless `value` is a number from 0 to 1."""
     if not isinstance(value, int | float) or not 0 <= value <= 1:

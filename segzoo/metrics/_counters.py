@@ -70,4 +70,4 @@ class Counter:
 
 
 def _to_float64(variable: keras.Variable) -> np.ndarray:
-    return ops.convert_to_numpy(ops.convert_to_tensor(variable)).astype("float64")
+    return variable.numpy().astype("float64")

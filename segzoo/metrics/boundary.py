@@ -15,6 +15,7 @@ from keras import ops
 from segzoo import _targets
 from segzoo._boundary import boundary_counts, pool, side_by_side
 from segzoo.metrics import _counts
+from segzoo.metrics._arguments import check_tolerance
 from segzoo.metrics._base import AveragedMetric, divide
 from segzoo.metrics._counters import wide_dtype
 
@@ -95,14 +96,13 @@ class BoundaryF1Score(BoundaryMetric):
         **shared: the arguments of `segzoo.metrics.IoU`. `sample_weight` is (B,) here.
 
     Example:
-
-    >>> import numpy as np
-    >>> score = BoundaryF1Score(tolerance=1)
-    >>> truth, guess = np.zeros((1, 8, 8, 1)), np.zeros((1, 8, 8, 1))
-    >>> truth[0, 2:6, 2:6] = 1
-    >>> guess[0, 3:7, 2:6] = 1  # one pixel lower
-    >>> float(score(truth, guess))
-    1.0
+        >>> import numpy as np
+        >>> score = BoundaryF1Score(tolerance=1)
+        >>> truth, guess = np.zeros((1, 8, 8, 1)), np.zeros((1, 8, 8, 1))
+        >>> truth[0, 2:6, 2:6] = 1
+        >>> guess[0, 3:7, 2:6] = 1  # one pixel lower
+        >>> float(score(truth, guess))
+        1.0
 
     Reference: Csurka et al., "What is a good evaluation measure for semantic segmentation?", BMVC
     2013. Differs from the paper: the tolerance is a square window, not a disk, and counts are
@@ -122,15 +122,21 @@ class BoundaryF1Score(BoundaryMetric):
         return {"tolerance": self.tolerance, **super().get_config()}
 
     def _count_masks(self, truth: Any, guess: Any, valid: Any) -> F1Tally:
-        outlines = boundary_counts(
+        lines = boundary_counts(
             ops.cast(truth, "float32"),
             ops.cast(guess, "float32"),
             valid,
             tolerance=self.tolerance,
         )
-        areas = (truth, guess, ops.not_equal(truth, guess))
-        actual, predicted, wrong = (_counts.sum_pixels(mask) for mask in areas)
-        return F1Tally(*outlines, predicted, actual, wrong)
+        return F1Tally(
+            matched_pred=lines.matched_pred,
+            pred=lines.pred,
+            matched_true=lines.matched_true,
+            true=lines.true,
+            predicted=_counts.sum_pixels(guess),
+            actual=_counts.sum_pixels(truth),
+            wrong=_counts.sum_pixels(ops.not_equal(truth, guess)),
+        )
 
     def _score(self, tally: F1Tally) -> Any:
         precision = divide(tally.matched_pred, tally.pred)
@@ -165,14 +171,13 @@ class BoundaryIoU(BoundaryMetric):
         **shared: the arguments of `segzoo.metrics.IoU`. `sample_weight` is (B,) here.
 
     Example:
-
-    >>> import numpy as np
-    >>> score = BoundaryIoU(dilation_ratio=0.1)  # d = 1 at 8x8
-    >>> truth, guess = np.zeros((1, 8, 8, 1)), np.zeros((1, 8, 8, 1))
-    >>> truth[0, 1:5, 1:5] = 1  # its boundary: 12 pixels
-    >>> guess[0, 1:5, 1:6] = 1  # its boundary: 14 pixels, 10 of them the truth's
-    >>> round(float(score(truth, guess)), 3)  # 10 / (12 + 14 - 10)
-    0.625
+        >>> import numpy as np
+        >>> score = BoundaryIoU(dilation_ratio=0.1)  # d = 1 at 8x8
+        >>> truth, guess = np.zeros((1, 8, 8, 1)), np.zeros((1, 8, 8, 1))
+        >>> truth[0, 1:5, 1:5] = 1  # its boundary: 12 pixels
+        >>> guess[0, 1:5, 1:6] = 1  # its boundary: 14 pixels, 10 of them the truth's
+        >>> round(float(score(truth, guess)), 3)  # 10 / (12 + 14 - 10)
+        0.625
 
     Reference: Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation
     Evaluation", CVPR 2021, arXiv 2103.16562, equation 2. Differs from the paper: counts are summed
@@ -198,13 +203,12 @@ class BoundaryIoU(BoundaryMetric):
     def _count_masks(self, truth: Any, guess: Any, valid: Any) -> IoUTally:
         true_region = self._boundary_region(truth, valid)
         pred_region = self._boundary_region(guess, valid)
-        masks = (
-            ops.logical_and(true_region, pred_region),
-            ops.logical_or(true_region, pred_region),
-            guess,
-            truth,
+        return IoUTally(
+            intersection=_counts.sum_pixels(ops.logical_and(true_region, pred_region)),
+            union=_counts.sum_pixels(ops.logical_or(true_region, pred_region)),
+            predicted=_counts.sum_pixels(guess),
+            actual=_counts.sum_pixels(truth),
         )
-        return IoUTally(*(_counts.sum_pixels(mask) for mask in masks))
 
     def _boundary_region(self, mask: Any, valid: Any) -> Any:
         """Returns the pixels of `mask`, (B, H, W, C), that the erosions take away."""
@@ -237,12 +241,6 @@ def boundary_distance(height: Any, width: Any, ratio: float) -> Any:
     height, width = ops.cast(height, wide_dtype()), ops.cast(width, wide_dtype())
     diagonal = ops.sqrt(height * height + width * width)
     return ops.maximum(1, ops.cast(ops.round(ratio * diagonal), "int32"))
-
-
-def check_tolerance(tolerance: Any) -> None:
-    """Raises ValueError unless `tolerance` is an integer >= 0."""
-    if isinstance(tolerance, bool) or int(tolerance) != tolerance or tolerance < 0:
-        raise ValueError(f"`tolerance` must be an integer >= 0, received tolerance={tolerance!r}")
 
 
 def _near_edge(height: Any, width: Any, distance: Any) -> Any:

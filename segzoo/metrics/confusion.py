@@ -42,15 +42,14 @@ class ConfusionMatrix(SegmentationMetric):
         first; (classes, 2, 2) with `multilabel`, each class against the rest.
 
     Example:
-
-    >>> matrix = ConfusionMatrix(class_names=["land", "water"])
-    >>> truth = [[[0, 0, 1, 1]]]  # one image of 1x4 pixels, as labels
-    >>> matrix.update_state(truth, keras.ops.one_hot([[[0, 1, 1, 1]]], 2))
-    >>> keras.ops.convert_to_numpy(matrix.result()).astype(int)
-    array([[1, 1],
-           [0, 2]])
-    >>> matrix.report()["water"]["recall"], matrix.report()["water"]["support"]
-    (1.0, 2)
+        >>> matrix = ConfusionMatrix(class_names=["land", "water"])
+        >>> truth = [[[0, 0, 1, 1]]]  # one image of 1x4 pixels, as labels
+        >>> matrix.update_state(truth, keras.ops.one_hot([[[0, 1, 1, 1]]], 2))
+        >>> keras.ops.convert_to_numpy(matrix.result()).astype(int)
+        array([[1, 1],
+               [0, 2]])
+        >>> matrix.report()["water"]["recall"], matrix.report()["water"]["support"]
+        (1.0, 2)
     """
 
     _default_name = "confusion_matrix"

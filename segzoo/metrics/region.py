@@ -70,12 +70,11 @@ class IoU(RegionMetric):
             that contradict each other or `y_pred`.
 
     Example:
-
-    >>> truth = [[[0, 0, 1, 1]]]  # one image of 1x4 pixels, as labels
-    >>> prediction = keras.ops.one_hot([[[0, 1, 1, 1]]], 2)
-    >>> iou = IoU(average=None, class_names=["land", "water"])
-    >>> {key: round(float(value), 3) for key, value in iou(truth, prediction).items()}
-    {'iou': 0.583, 'iou_land': 0.5, 'iou_water': 0.667}
+        >>> truth = [[[0, 0, 1, 1]]]  # one image of 1x4 pixels, as labels
+        >>> prediction = keras.ops.one_hot([[[0, 1, 1, 1]]], 2)
+        >>> iou = IoU(average=None, class_names=["land", "water"])
+        >>> {key: round(float(value), 3) for key, value in iou(truth, prediction).items()}
+        {'iou': 0.583, 'iou_land': 0.5, 'iou_water': 0.667}
     """
 
     _default_name = "iou"
@@ -94,12 +93,11 @@ class DiceScore(RegionMetric):
     scores 1. Arguments, result and errors are those of `segzoo.metrics.IoU`.
 
     Example:
-
-    >>> dice = DiceScore(average="per_image")
-    >>> truth = [[[1, 1, 0, 0]], [[0, 0, 0, 0]]]  # the second image is empty
-    >>> prediction = keras.ops.expand_dims([[[0.9, 0.2, 0.1, 0.1]], [[0.3, 0.1, 0.0, 0.2]]], -1)
-    >>> round(float(dice(truth, prediction)), 3)  # (2/3 + 1) / 2
-    0.833
+        >>> dice = DiceScore(average="per_image")
+        >>> truth = [[[1, 1, 0, 0]], [[0, 0, 0, 0]]]  # the second image is empty
+        >>> prediction = keras.ops.expand_dims([[[0.9, 0.2, 0.1, 0.1]], [[0.3, 0.1, 0.0, 0.2]]], -1)
+        >>> round(float(dice(truth, prediction)), 3)  # (2/3 + 1) / 2
+        0.833
     """
 
     _default_name = "dice_score"
@@ -119,12 +117,11 @@ class FScore(RegionMetric):
         **shared: the arguments of `segzoo.metrics.IoU`.
 
     Example:
-
-    >>> f2 = FScore(beta=2)
-    >>> truth = [[[1, 1, 0, 0]]]
-    >>> prediction = keras.ops.expand_dims([[[0.9, 0.2, 0.1, 0.1]]], -1)
-    >>> round(float(f2(truth, prediction)), 3)  # 5 / (5 + 4)
-    0.556
+        >>> f2 = FScore(beta=2)
+        >>> truth = [[[1, 1, 0, 0]]]
+        >>> prediction = keras.ops.expand_dims([[[0.9, 0.2, 0.1, 0.1]]], -1)
+        >>> round(float(f2(truth, prediction)), 3)  # 5 / (5 + 4)
+        0.556
     """
 
     _default_name = "f_score"
@@ -151,11 +148,10 @@ class Precision(RegionMetric):
     Arguments, result and errors are those of `segzoo.metrics.IoU`.
 
     Example:
-
-    >>> precision = Precision()
-    >>> prediction = keras.ops.expand_dims([[[0.9, 0.8, 0.7, 0.1]]], -1)
-    >>> round(float(precision([[[1, 1, 0, 1]]], prediction)), 3)
-    0.667
+        >>> precision = Precision()
+        >>> prediction = keras.ops.expand_dims([[[0.9, 0.8, 0.7, 0.1]]], -1)
+        >>> round(float(precision([[[1, 1, 0, 1]]], prediction)), 3)
+        0.667
     """
 
     _default_name = "precision"
@@ -173,11 +169,10 @@ class Recall(RegionMetric):
     Arguments, result and errors are those of `segzoo.metrics.IoU`.
 
     Example:
-
-    >>> recall = Recall()
-    >>> prediction = keras.ops.expand_dims([[[0.9, 0.8, 0.7, 0.1]]], -1)
-    >>> float(recall([[[1, 1, 1, 1]]], prediction))
-    0.75
+        >>> recall = Recall()
+        >>> prediction = keras.ops.expand_dims([[[0.9, 0.8, 0.7, 0.1]]], -1)
+        >>> float(recall([[[1, 1, 1, 1]]], prediction))
+        0.75
     """
 
     _default_name = "recall"
@@ -198,13 +193,12 @@ class PixelAccuracy(RegionMetric):
     Arguments, result and errors are those of `segzoo.metrics.IoU`, but `average="micro"`.
 
     Example:
-
-    >>> truth = [[[0, 0, 0, 1]]]
-    >>> prediction = keras.ops.one_hot([[[0, 0, 0, 0]]], 2)
-    >>> float(PixelAccuracy()(truth, prediction))
-    0.75
-    >>> float(PixelAccuracy(average="macro")(truth, prediction))
-    0.5
+        >>> truth = [[[0, 0, 0, 1]]]
+        >>> prediction = keras.ops.one_hot([[[0, 0, 0, 0]]], 2)
+        >>> float(PixelAccuracy()(truth, prediction))
+        0.75
+        >>> float(PixelAccuracy(average="macro")(truth, prediction))
+        0.5
     """
 
     _default_name = "pixel_accuracy"

@@ -46,11 +46,10 @@ def hausdorff_distance(
         ValueError: if the shapes differ, a mask holds other values, or an argument is out of range.
 
     Example:
-
-    >>> truth, guess = np.zeros((2, 5, 5), "uint8")
-    >>> truth[0, 1] = guess[2, 1] = 1
-    >>> hausdorff_distance(truth, guess, spacing=(2.5, 1.0))
-    5.0
+        >>> truth, guess = np.zeros((2, 5, 5), "uint8")
+        >>> truth[0, 1] = guess[2, 1] = 1
+        >>> hausdorff_distance(truth, guess, spacing=(2.5, 1.0))
+        5.0
     """
     if not 0 < percentile <= 100:
         raise ValueError(
@@ -82,11 +81,10 @@ def average_surface_distance(
         ValueError: if the shapes differ, a mask holds other values, or an argument is out of range.
 
     Example:
-
-    >>> truth, guess = np.zeros((2, 5, 5), bool)
-    >>> truth[2, 0] = guess[2, 1:3] = True
-    >>> round(average_surface_distance(truth, guess), 3)  # 1 from the truth; 1 and 2 to it
-    1.333
+        >>> truth, guess = np.zeros((2, 5, 5), bool)
+        >>> truth[2, 0] = guess[2, 1:3] = True
+        >>> round(average_surface_distance(truth, guess), 3)  # 1 from the truth; 1 and 2 to it
+        1.333
     """
     to_pred, to_true = _surface_distances(y_true, y_pred, spacing)
     if to_pred.size == 0 or to_true.size == 0:
@@ -116,11 +114,10 @@ def surface_dice(
         ValueError: if the shapes differ, a mask holds other values, or an argument is out of range.
 
     Example:
-
-    >>> truth, guess = np.zeros((2, 5, 5), bool)
-    >>> truth[2, 0] = guess[2, 1:3] = True
-    >>> round(surface_dice(truth, guess, tolerance=1), 3)  # two of the three pixels
-    0.667
+        >>> truth, guess = np.zeros((2, 5, 5), bool)
+        >>> truth[2, 0] = guess[2, 1:3] = True
+        >>> round(surface_dice(truth, guess, tolerance=1), 3)  # two of the three pixels
+        0.667
     """
     if not tolerance >= 0:
         raise ValueError(f"`tolerance` must be >= 0, received tolerance={tolerance}")

@@ -51,12 +51,11 @@ class ThresholdSearch(AveragedMetric):
         ValueError: for an argument out of range.
 
     Example:
-
-    >>> search = ThresholdSearch(thresholds=[0.25, 0.5, 0.75])
-    >>> truth = [[[1, 1, 0, 0]]]
-    >>> prediction = keras.ops.expand_dims([[[0.9, 0.4, 0.3, 0.1]]], -1)
-    >>> {key: round(float(value), 3) for key, value in search(truth, prediction).items()}
-    {'best_iou': 0.667, 'best_iou_threshold': 0.25}
+        >>> search = ThresholdSearch(thresholds=[0.25, 0.5, 0.75])
+        >>> truth = [[[1, 1, 0, 0]]]
+        >>> prediction = keras.ops.expand_dims([[[0.9, 0.4, 0.3, 0.1]]], -1)
+        >>> {key: round(float(value), 3) for key, value in search(truth, prediction).items()}
+        {'best_iou': 0.667, 'best_iou_threshold': 0.25}
     """
 
     _by_channel = True

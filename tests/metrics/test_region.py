@@ -101,9 +101,7 @@ def test_pixel_accuracy_agrees_with_scikit_learn(rng):
     share = value(metrics.PixelAccuracy(), y_true, y_pred)
     assert share == pytest.approx(sklearn_metrics.accuracy_score(*flat), abs=EXACT)
     mean_recall = value(metrics.PixelAccuracy(average="macro"), y_true, y_pred)
-    assert mean_recall == pytest.approx(
-        sklearn_metrics.balanced_accuracy_score(*flat), abs=EXACT
-    )
+    assert mean_recall == pytest.approx(sklearn_metrics.balanced_accuracy_score(*flat), abs=EXACT)
 
 
 def test_pixel_accuracy_of_masks_counts_true_negatives_and_empty_masks(rng):

@@ -1,0 +1,134 @@
+"""What only the TensorFlow backend has: unknown shapes, graphs, strategies, fresh processes."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from segzoo import metrics
+from tests.metrics.test_training import dataset, every_metric, small_model
+
+ALL = [*every_metric(), metrics.ConfusionMatrix(normalize="true")]
+
+
+def floats(result):
+    if isinstance(result, dict):
+        return {key: float(value) for key, value in result.items()}
+    return {"": np.asarray(result)}
+
+
+@pytest.mark.parametrize("index", range(len(ALL)), ids=[metric.name for metric in ALL])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_graphs_of_any_size_agree_with_eager_mode(index, jit_compile, rng):
+    make = ALL[index].from_config
+    eager, graph = make(ALL[index].get_config()), make(ALL[index].get_config())
+    signature = [tf.TensorSpec((None,) * 3, tf.int32), tf.TensorSpec((None,) * 3 + (3,))]
+
+    @tf.function(jit_compile=jit_compile, input_signature=signature)
+    def update(y_true, y_pred):
+        graph.update_state(y_true, y_pred)
+
+    for shape in ((2, 6, 7), (1, 61, 9), (3, 5, 5))[: 1 if jit_compile else 3]:
+        y_true = rng.integers(0, 3, shape).astype("int32")
+        y_pred = rng.random((*shape, 3)).astype("float32")
+        update(tf.constant(y_true), tf.constant(y_pred))
+        eager.update_state(y_true, y_pred)
+    expected = floats(eager.result())
+    for key, value in floats(graph.result()).items():
+        np.testing.assert_allclose(value, expected[key], rtol=1e-9)
+
+
+def test_a_boundary_of_dynamic_width_is_rounded_as_a_static_one(rng):
+    # 0.1 times the diagonal of 45x60 is 7.5, which both round to 8
+    y_true, y_pred = rng.random((2, 1, 45, 60, 1)) < 0.95
+    static, dynamic = metrics.BoundaryIoU(0.1), metrics.BoundaryIoU(0.1)
+    signature = [tf.TensorSpec((None, None, None, 1))] * 2
+
+    @tf.function(input_signature=signature)
+    def update(y_true, y_pred):
+        dynamic.update_state(y_true, y_pred)
+
+    update(*(tf.cast(y, tf.float32) for y in (y_true, y_pred)))
+    static.update_state(y_true, y_pred)
+    assert float(dynamic.result()) == float(static.result())
+
+
+def test_a_label_outside_the_classes_is_of_no_class_in_a_graph(rng):
+    y_true = rng.integers(0, 3, (2, 5, 7)).astype("int32")
+    y_pred = rng.random((2, 5, 7, 3)).astype("float32")
+    wrong = rng.random(y_true.shape) < 0.2
+    matrix, iou = metrics.ConfusionMatrix(), metrics.IoU(average=None)
+
+    @tf.function
+    def update(y_true, y_pred):
+        matrix.update_state(y_true, y_pred)
+        iou.update_state(y_true, y_pred)
+
+    update(tf.where(wrong, 7, y_true), tf.constant(y_pred))
+    guess = y_pred.argmax(-1)
+    table = [[((y_true == t) & (guess == p) & ~wrong).sum() for p in range(3)] for t in range(3)]
+    np.testing.assert_array_equal(matrix.result(), table)
+    for c in range(3):
+        tp = table[c][c]
+        union = (guess == c).sum() + ((y_true == c) & ~wrong).sum() - tp
+        assert float(iou.result()[f"iou_{c}"]) == pytest.approx(tp / union)
+
+
+FRESH = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+devices = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
+import keras
+import segzoo
+
+data = np.load(sys.argv[2])
+
+def evaluate(model):
+    options = {"sample_weight": data["w"], "batch_size": 4, "return_dict": True, "verbose": 0}
+    logs = model.evaluate(data["x"], data["y"], **options)
+    return {key: float(value) for key, value in logs.items()}
+
+logs = {"one": evaluate(keras.saving.load_model(sys.argv[1]))}
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+with strategy.scope():
+    model = keras.saving.load_model(sys.argv[1])
+logs["two"] = evaluate(model)
+model.fit(data["x"], data["y"], batch_size=4, verbose=0)
+logs["refitted"] = evaluate(model)
+logs["replicas"] = strategy.num_replicas_in_sync
+matrix = segzoo.metrics.ConfusionMatrix(classes=3)
+print(json.dumps(logs))
+"""
+
+
+def test_a_fresh_process_and_two_replicas_give_the_same_values(rng, tmp_path):
+    x, y = dataset(rng, images=8)
+    weights = rng.random(y.shape).astype("float32")
+    model = small_model()
+    model.compile(
+        "sgd",
+        "sparse_categorical_crossentropy",
+        metrics=every_metric(),
+        weighted_metrics=[metrics.IoU(average=None, name="weighted")],
+    )
+    expected = model.evaluate(
+        x, y, batch_size=4, sample_weight=weights, return_dict=True, verbose=0
+    )
+    model.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "data.npz", x=x, y=y, w=weights)
+    command = [sys.executable, "-c", textwrap.dedent(FRESH)]
+    command += [str(tmp_path / "model.keras"), str(tmp_path / "data.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    logs = json.loads(done.stdout.splitlines()[-1])
+    assert logs["replicas"] == 2
+    for run in ("one", "two"):
+        for key, value in expected.items():
+            assert logs[run][key] == pytest.approx(value, abs=1e-6), (run, key)
+    assert set(logs["refitted"]) == set(expected)
