@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 _CHUNK = 1 << 18  # pixels compared at once: the work stays in the cache, the memory small
-_BLOCK = 1 << 12  # changes painted at once
+_BLOCK = 1 << 11  # changes painted at once
 _DENSE = 16  # with more than one change in so many pixels, sorting them costs more than a copy
 _NARROW = 128  # pixels; narrower rows are cheaper to carry all at once than one by one
 
@@ -127,17 +127,22 @@ def paint(
     """Return the C-ordered (H, W) mask of `edges`, `value` on zeros."""
     value = fitting(value, dtype)
     size = shape[0] * shape[1]
-    if not edges.size:
-        return np.zeros(shape, value.dtype)
-    if order == "C" or 1 in shape:
+    along = order == "C" or 1 in shape
+    if along and edges.size * _DENSE <= size:
         pattern = np.zeros(edges.size + 1, value.dtype)
         pattern[1::2] = value
-        lengths = np.diff(edges, prepend=0, append=size)
-        return np.repeat(pattern, lengths).reshape(shape)
+        return np.repeat(pattern, np.diff(edges, prepend=0, append=size)).reshape(shape)
     mask = np.zeros(shape, value.dtype)
-    # The state of a pixel is the exclusive or of the changes above it, in any type of that width.
-    bits = mask.view(f"u{value.itemsize}")
-    _paint_columns(edges, bits, value.view(bits.dtype))
+    if edges.size:
+        # A pixel is the exclusive or of the changes up to it, in any type of that width.
+        bits = mask.view(f"u{value.itemsize}")
+        code = value.view(bits.dtype)
+        if along:
+            flat = bits.reshape(-1)
+            flat[edges[: -1 if edges[-1] == size else None]] = code
+            np.bitwise_xor.accumulate(flat, out=flat)
+        else:
+            _paint_columns(edges, bits, code)
     return mask
 
 
@@ -146,18 +151,25 @@ def _paint_columns(edges: np.ndarray, bits: np.ndarray, code: np.ndarray) -> Non
     height, width = bits.shape
     flat = bits.reshape(-1)
     left, right = int(edges[0]) // height, (int(edges[-1]) - 1) // height + 1
-    tops = np.zeros(right - left + 1, np.int64)  # changes from a column's second pixel to the next
+    # How many changes lie behind a column's first pixel, up to the next column's; the last bit is
+    # all that counts.
+    changes = np.zeros(right - left + 1, np.uint8)
     first, last = height, 0
     for low in range(0, edges.size, _BLOCK):
-        rows = edges[low : low + _BLOCK]
-        columns = rows // height
-        rows = rows - columns * height
-        inner = rows > 0
-        flat[(rows * width + columns)[inner]] = code
-        tops += np.bincount(columns - left + inner, minlength=tops.size)
-        first, last = min(first, int(rows.min())), max(last, int(rows.max()))
-    # An odd number of changes up to a column's first pixel: it is foreground.
-    lit = (np.cumsum(tops[:-1]) & 1).astype(bool)
+        places = edges[low : low + _BLOCK].copy()
+        columns = places // height
+        places -= columns * height  # rows
+        first, last = min(first, int(places.min())), max(last, int(places.max()))
+        inner = places > 0
+        places *= width
+        places += columns
+        flat[places[inner]] = code
+        at = int(columns[0])  # the block's leftmost column
+        columns += inner
+        counts = np.bincount(columns - at).astype(np.uint8)
+        changes[at - left : at - left + counts.size] += counts
+    # After an odd number of changes, a column's first pixel is foreground.
+    lit = (np.bitwise_xor.accumulate(changes[:-1]) & 1).astype(bool)
     bits = bits[:, left:right]
     bits[0, lit] = code
     if first == 0 or lit.any():  # some run goes on to a column's last pixel
@@ -174,7 +186,7 @@ def _paint_columns(edges: np.ndarray, bits: np.ndarray, code: np.ndarray) -> Non
 def fitting(value: Any, dtype: Any, name: str = "value") -> np.ndarray:
     """Return `value` as a 0-d array of `dtype` or raise ValueError."""
     try:
-        kind = np.dtype(dtype)
+        kind = np.dtype(object if dtype is None else dtype)
     except TypeError:
         kind = np.dtype(object)
     if kind.kind not in "biuf" or kind.itemsize > 8:

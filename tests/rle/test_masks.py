@@ -312,6 +312,7 @@ def test_encode_reads_nested_lists():
         ({"dtype": object}, "`dtype` must be"),
         ({"dtype": "S1"}, "`dtype` must be"),
         ({"dtype": "nonsense"}, "`dtype` must be"),
+        ({"dtype": None}, "`dtype` must be"),
     ],
 )
 def test_decode_refuses_bad_arguments(options, message):
