@@ -192,6 +192,11 @@ class _Walker:
             return made(x), scale
         if dilation > 1 and max(kernel) > 1:
             changes["dilation_rate"] = (dilation,) * 2
+            if max(kernel) == 2:
+                # 'same' would center the wide window between its taps, which moves the map.
+                pad = ((0, dilation), (0, dilation))
+                x = layers.ZeroPadding2D(pad, name=f"{name}_pad")(x)
+                changes["padding"] = "valid"
         return self._make(layer, changes)(x), scale
 
     def _shift(self, layer, x, scale):

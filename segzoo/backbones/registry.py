@@ -8,12 +8,14 @@ are loaded into the published network before, where their layout fits, and carri
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
 
 from segzoo.backbones import applications, efficientnet, resnet_small, xception65
+from segzoo.backbones._download import download_error
 from segzoo.backbones._rows import NORMALIZATIONS, BackboneInfo
 from segzoo.backbones.channels import adapt_kernel
 from segzoo.backbones.dilation import Rebuilt, rebuild
@@ -115,8 +117,9 @@ def build(
         A model named "backbone" from (B, H, W, C) to a list of maps (B, H/s, W/s, C_s).
 
     Raises:
-        ValueError: when an argument is not one of the values above, and when weights cannot be
-            loaded: the message says what to do.
+        ValueError: when an argument is not one of the values above; when a weights file does not
+            fit, naming the first layer that does not; when published weights cannot be downloaded,
+            saying which file to put where.
 
     Example:
         >>> from segzoo import backbones
@@ -189,7 +192,14 @@ def _load_source(row, weights):
     try:
         return row.source(weights)
     except Exception as error:
-        raise error
+        # Keras raises a bare Exception when a download fails; its message has the address.
+        url = re.search(r"https?://\S+\.h5", str(error))
+        if weights is None or url is None:
+            raise
+        file = url.group().rpartition("/")[2]
+        if row.family == "nasnet":  # the one family that Keras stores under another name
+            file = file.lower().replace("-", "_")
+        raise download_error(url.group(), "backbone_weights", error, file) from error
 
 
 def _normalize(image, statistics):

@@ -15,8 +15,9 @@ from keras import ops
 class DilatedPooling2D(keras.layers.Layer):
     """Maximum or mean over a window whose taps lie `dilation_rate` pixels apart, stride 1.
 
-    The map keeps its size. What lies outside does not count: it is never the maximum, and the mean
-    divides by the number of taps inside.
+    The map keeps its size. An even window reaches further right and down than left and up, as
+    Keras's 'same' padding has it without dilation. What lies outside does not count: it is never
+    the maximum, and the mean divides by the number of taps inside.
 
     Args:
         pool_size: taps along height and width, an int >= 1 or two of them.
@@ -77,9 +78,10 @@ class DilatedPooling2D(keras.layers.Layer):
             reach = (taps - 1) * self.dilation_rate
             if reach == 0:
                 continue
-            # Keras's 'same' puts the odd pixel of padding behind, and so does this.
+            # The taps that 'same' has before the middle of an undilated window, now wider apart.
+            before = (taps - 1) // 2 * self.dilation_rate
             pad = [(0, 0)] * 4
-            pad[axis] = (reach // 2, reach - reach // 2)
+            pad[axis] = (before, reach - before)
             padded = ops.pad(x, pad, constant_values=fill)
             x = None
             for tap in range(taps):
