@@ -94,11 +94,23 @@ class ThresholdSearch(AveragedMetric):
         """Returns the best score and its threshold, of the average and of each class."""
         if not self._built:
             return {self.name: self._nan(), f"{self.name}_threshold": self._nan()}
-        overall, scores = self._averages()  # (T,), (C, T)
-        best = self._best(self.name, overall)
+        overall, by_class = self._averages()  # (T,), (C, T)
+        keys, curves = [self.name], ops.expand_dims(overall, 0)
         if len(self._names()) > 1:
-            for channel, name in enumerate(self._names()):
-                best |= self._best(f"{self.name}_{name}", scores[channel])
+            keys += [f"{self.name}_{name}" for name in self._names()]
+            curves = ops.concatenate([curves, by_class])
+        # the first of the largest scores of each curve; NaN, if there is no score
+        known = ops.where(ops.isnan(curves), -1.0, curves)
+        index = ops.argmax(known, axis=1)
+        scores = ops.max(known, axis=1)
+        thresholds = ops.take(ops.convert_to_tensor(self.thresholds, dtype=self.dtype), index)
+        found = scores >= 0
+        scores, thresholds = (
+            ops.where(found, ops.cast(x, self.dtype), self._nan()) for x in (scores, thresholds)
+        )
+        best = {}
+        for row, key in enumerate(keys):
+            best |= {key: scores[row], f"{key}_threshold": thresholds[row]}
         return best
 
     def curve(self) -> dict[str, Any]:
@@ -118,16 +130,6 @@ class ThresholdSearch(AveragedMetric):
         overall, scores = (ops.convert_to_numpy(x) for x in self._averages())
         by_class = dict(zip(self._names(), scores, strict=True))
         return {"thresholds": thresholds, "scores": overall, "classes": by_class}
-
-    def _best(self, key: str, scores: Any) -> dict[str, Any]:
-        """Returns the first of the largest scores, and its threshold; NaN if there is none."""
-        found = ops.logical_not(ops.isnan(scores))
-        index = ops.argmax(ops.where(found, scores, -1), axis=0)
-        thresholds = ops.convert_to_tensor(self.thresholds, dtype=self.dtype)
-        return {
-            key: ops.cast(scores[index], self.dtype),
-            f"{key}_threshold": ops.where(found[index], thresholds[index], self._nan()),
-        }
 
     def _counts_shape(self, classes: int) -> tuple[int, ...]:
         return (classes * 2 * (len(self.thresholds) + 1),)
