@@ -94,6 +94,7 @@ def build_encoder(
     features: Sequence[str] | None = None,
     output_stride: int = 32,
     preprocessing: bool = True,
+    least: int = 2,
 ) -> Encoder:
     """The encoder behind a builder's `backbone` argument.
 
@@ -117,9 +118,9 @@ def build_encoder(
             f"outputs are feature maps, received backbone={backbone!r}"
         )
     strides, rounds_up = _strides(model)
-    if len(strides) < 2 or list(strides) != sorted(strides):
+    if len(strides) < least or list(strides) != sorted(strides):
         raise ValueError(
-            "`backbone` must give two or more feature maps, finest first; received maps of "
+            f"`backbone` must give {least} or more feature maps, finest first; received maps of "
             f"strides {strides}"
         )
     return Encoder(model, strides, rounds_up)

@@ -107,6 +107,7 @@ def FCN(
         weights=None if weights else backbone_weights,
         features=backbone_features,
         preprocessing=preprocessing,
+        least=1,  # FCN-32s scores the last map alone
     )
     scored = [s for s in STRIDES if s >= stride]
     if not set(scored) <= set(encoder.strides):
