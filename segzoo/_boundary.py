@@ -50,23 +50,48 @@ def boundary_counts(
         tolerance: distance in pixels up to which boundaries match.
         pooling: `"max"`, or `"average"` for the share of the window that is boundary.
     """
-    batch, _, _, classes = ops.shape(y_pred)
+    rows = _row_sums(y_true, y_pred, valid, boundary_width, tolerance, pooling)
+    return BoundaryCounts(*(_image_sums(x, y_pred) for x in rows))
+
+
+def boundary_misses(
+    y_true: Any,
+    y_pred: Any,
+    valid: Any = None,
+    *,
+    boundary_width: int = 3,
+    tolerance: int = 2,
+    pooling: str = "max",
+) -> tuple[Any, Any, Any, Any]:
+    """Returns the missed and whole lengths of the prediction's boundary, then of the truth's.
+
+    As `boundary_counts`, with the digits that the difference of whole and matched would lose.
+    """
+    matched_pred, pred, matched_true, true = _row_sums(
+        y_true, y_pred, valid, boundary_width, tolerance, pooling
+    )
+    sums = (pred - matched_pred, pred, true - matched_true, true)
+    missed_pred, pred, missed_true, true = (_image_sums(x, y_pred) for x in sums)
+    return missed_pred, pred, missed_true, true
+
+
+def _row_sums(
+    y_true: Any, y_pred: Any, valid: Any, boundary_width: int, tolerance: int, pooling: str
+) -> tuple[Any, ...]:
+    """Returns the counts by row, (H, K): no float32 sum is long enough to lose digits."""
     if valid is not None:
         valid = side_by_side(ops.broadcast_to(valid, ops.shape(y_pred)))
     true = boundary(side_by_side(y_true), boundary_width, valid)
     pred = boundary(side_by_side(y_pred), boundary_width, valid)
     window = 2 * tolerance + 1
+    near_true, near_pred = pool(true, window, pooling), pool(pred, window, pooling)
+    return tuple(ops.sum(x, axis=1) for x in (pred * near_true, pred, true * near_pred, true))
 
-    def total(x: Any) -> Any:
-        # Row sums first: no float32 partial sum ever meets more than H + W terms.
-        return ops.reshape(ops.sum(ops.sum(x, axis=1), axis=0), (batch, classes))
 
-    return BoundaryCounts(
-        matched_pred=total(pred * pool(true, window, pooling)),
-        pred=total(pred),
-        matched_true=total(true * pool(pred, window, pooling)),
-        true=total(true),
-    )
+def _image_sums(rows: Any, y_pred: Any) -> Any:
+    """Returns (H, K) summed to (B, C)."""
+    batch, _, _, classes = ops.shape(y_pred)
+    return ops.reshape(ops.sum(rows, axis=0), (batch, classes))
 
 
 def side_by_side(x: Any) -> Any:

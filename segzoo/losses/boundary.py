@@ -8,7 +8,7 @@ from typing import Any
 from keras import ops
 
 from segzoo import _targets
-from segzoo._boundary import boundary_counts, pool, side_by_side
+from segzoo._boundary import boundary_misses, pool, side_by_side
 from segzoo._overlap import divide
 from segzoo.losses._base import SegmentationLoss, as_function, at_least, register
 
@@ -33,7 +33,7 @@ class ShapeLoss(SegmentationLoss):
         self.smooth = at_least("smooth", smooth)
 
     def _counts(self, targets: Any, probs: Any, valid: Any) -> Sequence[Any]:
-        """Returns matched and total counts of the prediction, then of the truth, each (B, C)."""
+        """Returns missed and total counts of the prediction, then of the truth, each (B, C)."""
         raise NotImplementedError
 
     def call(self, y_true: Any, y_pred: Any, weights: Any = None) -> tuple[Any, Any]:
@@ -46,10 +46,13 @@ class ShapeLoss(SegmentationLoss):
         counts = self._counts(targets, probs, valid)
         if not self.per_image:
             counts = [ops.sum(count, axis=0, keepdims=True) for count in counts]
-        matched_pred, pred, matched_true, true = counts
-        precision = divide(matched_pred + self.smooth, pred + self.smooth, default=1.0)
-        recall = divide(matched_true + self.smooth, true + self.smooth, default=1.0)
-        losses = 1 - divide(2 * precision * recall, precision + recall)
+        missed_pred, pred, missed_true, true = counts
+        imprecision = divide(missed_pred, pred + self.smooth)
+        unrecalled = divide(missed_true, true + self.smooth)
+        precision, recall = 1 - imprecision, 1 - unrecalled
+        # 1 - 2 P R / (P + R), without the subtraction that costs a small loss its digits
+        wrong = precision * unrecalled + recall * imprecision
+        losses = divide(wrong, precision + recall, default=1.0)
         losses = ops.mean(losses, axis=-1)
         if self.per_image:
             return self._mean_over_images(losses, weights)
@@ -127,7 +130,7 @@ class BoundaryF1(ShapeLoss):
         self.pooling = pooling
 
     def _counts(self, targets: Any, probs: Any, valid: Any) -> Sequence[Any]:
-        return boundary_counts(
+        return boundary_misses(
             targets,
             probs,
             valid,
@@ -208,9 +211,9 @@ class CenterlineDice(ShapeLoss):
             return ops.reshape(ops.sum(ops.sum(x, axis=1), axis=0), (batch, classes))
 
         return (
-            total(skeleton_pred * targets),
+            total(skeleton_pred * (1 - targets)),
             total(skeleton_pred),
-            total(skeleton_true * probs),
+            total(skeleton_true * (1 - probs)),
             total(skeleton_true),
         )
 

@@ -1,0 +1,120 @@
+"""Data, gradients and the table of losses with their oracles, for the loss tests."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from segzoo import losses
+from tests.oracles import losses as oracle
+
+CLASSES = sorted(
+    name
+    for name in losses.__all__
+    if isinstance(getattr(losses, name), type) and name != "Compound"
+)
+SEVERAL_ONLY = {"CategoricalCrossentropy", "CategoricalFocal", "LovaszSoftmax"}
+REGION = {"Dice", "Jaccard", "Tversky", "FocalTversky", "LogCoshDice", "MCC"}
+COUNTING = REGION | {"GeneralizedDice"}
+PIXEL = {"BinaryCrossentropy", "BinaryFocal", "CategoricalCrossentropy", "CategoricalFocal"}
+SHAPE = {"LovaszHinge", "LovaszSoftmax", "BoundaryF1", "CenterlineDice"}
+SIGMOID = {"BinaryCrossentropy", "BinaryFocal", "BCEDice", "LovaszHinge"}
+
+
+def region(score):
+    return lambda y, p, **arguments: oracle.region(score, y, p, **arguments)
+
+
+def _lovasz_hinge(y, p, **arguments):
+    p = np.clip(p, 1e-7, 1 - 1e-7)
+    return oracle.lovasz_hinge(y, np.log(p) - np.log1p(-p), **arguments)
+
+
+ORACLES = {
+    "Dice": region(oracle.dice),
+    "Jaccard": region(oracle.jaccard),
+    "Tversky": region(oracle.tversky),
+    "FocalTversky": region(oracle.focal_tversky),
+    "LogCoshDice": region(oracle.log_cosh_dice),
+    "MCC": region(oracle.mcc),
+    "GeneralizedDice": oracle.generalized_dice,
+    "BinaryCrossentropy": oracle.binary_crossentropy,
+    "BinaryFocal": oracle.binary_focal,
+    "CategoricalCrossentropy": oracle.categorical_crossentropy,
+    "CategoricalFocal": oracle.categorical_focal,
+    "LovaszHinge": _lovasz_hinge,
+    "LovaszSoftmax": oracle.lovasz_softmax,
+    "BoundaryF1": oracle.boundary_f1,
+    "CenterlineDice": oracle.centerline_dice,
+    "BCEDice": lambda y, p: oracle.binary_crossentropy(y, p) + oracle.region(oracle.dice, y, p),
+}
+
+
+def make(name, **arguments):
+    return getattr(losses, name)(**arguments)
+
+
+def cases():
+    """Every loss with every number of classes that it takes."""
+    return [(name, c) for name in CLASSES for c in (1, 3) if c > 1 or name not in SEVERAL_ONLY]
+
+
+def data(classes, seed=0, shape=(2, 7, 5)):
+    """Returns random labels, dense targets, and probabilities: float64 that float32 holds exactly.
+
+    Blobs, not noise, so that boundaries and skeletons have something to find.
+    """
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=(*shape, max(classes, 2)))
+    scores = (scores + np.roll(scores, 1, axis=1) + np.roll(scores, 1, axis=2)) * 2
+    labels = scores.argmax(axis=-1)
+    logits = scores + rng.normal(size=scores.shape) * 3
+    if classes == 1:
+        y, p = labels[..., None].astype("float64"), logits[..., 1:] - logits[..., :1]
+        p = oracle.sigmoid(p)
+    else:
+        y, p = np.eye(classes)[labels], oracle.softmax(logits)
+    return labels, y, p.astype("float32").astype("float64")
+
+
+def to_logits(name, p):
+    """Returns logits whose activation, the one `name` takes, gives `p`."""
+    if p.shape[-1] == 1 or name in SIGMOID:
+        return np.log(p) - np.log1p(-p)
+    return np.log(p)
+
+
+def value(x):
+    return ops.convert_to_numpy(x)
+
+
+def run(loss, y, p, sample_weight=None):
+    """Returns the loss of `p` in float32 as a NumPy value."""
+    weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+    return value(loss(y, np.asarray(p, "float32"), **weights))
+
+
+def gradient(loss, y, p, sample_weight=None):
+    """Returns the value and the gradient with respect to the predictions, on any backend."""
+    backend = keras.backend.backend()
+    y, p = np.asarray(y), np.asarray(p)
+    arguments = () if sample_weight is None else (np.asarray(sample_weight),)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        x = tf.constant(p)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            result = loss(y, x, *arguments)
+        slope = tape.gradient(result, x)
+    elif backend == "jax":
+        import jax
+
+        result, slope = jax.value_and_grad(lambda x: loss(y, x, *arguments))(jax.numpy.asarray(p))
+    else:
+        import torch
+
+        x = torch.tensor(p, requires_grad=True)
+        result = loss(y, x, *arguments)
+        result.backward()
+        slope = x.grad
+    return float(value(result)), value(slope)

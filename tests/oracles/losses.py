@@ -1,0 +1,238 @@
+"""The losses in float64 NumPy, written from the papers, one class and pixel at a time where clear.
+
+`y` is dense (B, H, W, C), `p` are probabilities, `w` are pixel weights (B, H, W) or `None`.
+"""
+
+import itertools
+import math
+
+import numpy as np
+from scipy import ndimage
+
+EPS = 1e-7
+
+
+def groups(y, p, w, per_image):
+    """Yields (y, p, w) of shape (N, C) for each image, or once for the batch."""
+    w = np.ones(y.shape[:3]) if w is None else np.broadcast_to(w, y.shape[:3])
+    classes = y.shape[-1]
+    for one in range(len(y)) if per_image else [slice(None)]:
+        yield y[one].reshape(-1, classes), p[one].reshape(-1, classes), w[one].reshape(-1)
+
+
+def counts(y, p, w):
+    tp = math.fsum(w * y * p)
+    fp = math.fsum(w * (1 - y) * p)
+    fn = math.fsum(w * y * (1 - p))
+    tn = math.fsum(w * (1 - y) * (1 - p))
+    return tp, fp, fn, tn
+
+
+def region(score, y, p, w=None, per_image=False, average="macro", class_weights=None):
+    """Returns the mean loss of `score(tp, fp, fn, tn)`, with the batch as one or by image."""
+    results = []
+    for y_, p_, w_ in groups(y, p, w, per_image):
+        each = [counts(y_[:, c], p_[:, c], w_) for c in range(y.shape[-1])]
+        if average == "micro":
+            results.append(score(*np.sum(each, axis=0)))
+        else:
+            weights = class_weights or [1] * len(each)
+            total = sum(k * score(*c) for k, c in zip(weights, each, strict=True))
+            results.append(total / sum(weights))
+    return np.mean(results)
+
+
+def dice(tp, fp, fn, tn, smooth=1.0):
+    return 1 - (2 * tp + smooth) / (2 * tp + fp + fn + smooth)
+
+
+def jaccard(tp, fp, fn, tn, smooth=1.0):
+    return 1 - (tp + smooth) / (tp + fp + fn + smooth)
+
+
+def tversky(tp, fp, fn, tn, alpha=0.3, beta=0.7, smooth=1.0):
+    return 1 - (tp + smooth) / (tp + alpha * fp + beta * fn + smooth)
+
+
+def focal_tversky(tp, fp, fn, tn, alpha=0.3, beta=0.7, gamma=0.75, smooth=1.0):
+    return tversky(tp, fp, fn, tn, alpha, beta, smooth) ** gamma
+
+
+def log_cosh_dice(tp, fp, fn, tn, smooth=1.0):
+    return math.log(math.cosh(dice(tp, fp, fn, tn, smooth)))
+
+
+def mcc(tp, fp, fn, tn, smooth=1.0):
+    tp, tn = tp + smooth, tn + smooth
+    return 1 - (tp * tn - fp * fn) / math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+
+
+def generalized_dice(y, p, w=None, per_image=False, smooth=1.0):
+    results = []
+    for y_, p_, w_ in groups(y, p, w, per_image):
+        each = [counts(y_[:, c], p_[:, c], w_) for c in range(y.shape[-1])]
+        areas = [tp + fn for tp, _, fn, _ in each]
+        smallest = min([a for a in areas if a > 0], default=1.0)
+        weights = [(smallest / a) ** 2 if a > 0 else 1.0 for a in areas]
+        overlap = sum(k * 2 * tp for k, (tp, *_) in zip(weights, each, strict=True))
+        sizes = sum(
+            k * (2 * tp + fp + fn) for k, (tp, fp, fn, _) in zip(weights, each, strict=True)
+        )
+        results.append(1 - (overlap + smooth) / (sizes + smooth))
+    return np.mean(results)
+
+
+def pixel_mean(values, w=None, valid=None, class_share=None):
+    """Returns sum(w values) / number of valid pixels, or / their class weights."""
+    valid = np.ones(values.shape) if valid is None else valid
+    w = np.ones(values.shape) if w is None else np.broadcast_to(w, values.shape)
+    divisor = np.sum(valid if class_share is None else class_share * valid)
+    return np.sum(values * w * valid) / divisor if divisor else 0.0
+
+
+def binary_crossentropy(y, p, class_weights=None, label_smoothing=0.0, **mean):
+    y = y * (1 - label_smoothing) + 0.5 * label_smoothing
+    each = -y * np.log(np.maximum(p, EPS)) - (1 - y) * np.log(np.maximum(1 - p, EPS))
+    return pixel_mean(np.average(each, axis=-1, weights=class_weights), **mean)
+
+
+def binary_focal(y, p, gamma=2.0, alpha=0.25, class_weights=None, label_smoothing=0.0, **mean):
+    y = y * (1 - label_smoothing) + 0.5 * label_smoothing
+    front, back = (1, 1) if alpha is None else (alpha, 1 - alpha)
+    each = -front * y * (1 - p) ** gamma * np.log(np.maximum(p, EPS))
+    each = each - back * (1 - y) * p**gamma * np.log(np.maximum(1 - p, EPS))
+    return pixel_mean(np.average(each, axis=-1, weights=class_weights), **mean)
+
+
+def categorical_focal(
+    y, p, gamma=2.0, alpha=1.0, class_weights=None, label_smoothing=0.0, w=None, valid=None
+):
+    k = np.ones(y.shape[-1]) if class_weights is None else np.asarray(class_weights)
+    soft = y * (1 - label_smoothing) + label_smoothing / y.shape[-1]
+    each = -alpha * k * soft * (1 - p) ** gamma * np.log(np.maximum(p, EPS))
+    share = None if class_weights is None else np.sum(k * y, axis=-1)
+    return pixel_mean(each.sum(axis=-1), w, valid, share)
+
+
+def categorical_crossentropy(y, p, **arguments):
+    return categorical_focal(y, p, gamma=0.0, **arguments)
+
+
+def jaccard_of_errors(wrong, truth):
+    """Returns the set function: 1 - |truth minus wrong| / |truth united with wrong|."""
+    union = np.sum(truth | wrong)
+    return 1 - np.sum(truth & ~wrong) / union if union else 0.0
+
+
+def lovasz_extension(errors, truth):
+    """Returns the Lovász extension by its definition: the set function along the sorted errors."""
+    truth = truth.astype(bool)
+    order = np.argsort(-errors, kind="stable")
+    wrong, value, before = np.zeros(len(truth), bool), 0.0, 0.0
+    for index in order:
+        wrong[index] = True
+        now = jaccard_of_errors(wrong, truth)
+        value += max(errors[index], 0.0) * (now - before)
+        before = now
+    return value
+
+
+def lovasz_hinge(y, logits, valid=None, per_image=False):
+    results = []
+    for y_, z_, v_ in groups(y, logits, valid, per_image):
+        kept = v_ > 0
+        each = []
+        for c in range(y.shape[-1]):
+            truth, z = y_[kept, c] >= 0.5, z_[kept, c]
+            each.append(lovasz_extension(1 - z * np.where(truth, 1, -1), truth))
+        results.append(np.mean(each))
+    return np.mean(results)
+
+
+def lovasz_softmax(y, p, valid=None, per_image=False):
+    results = []
+    for y_, p_, v_ in groups(y, p, valid, per_image):
+        kept = v_ > 0
+        each = [
+            lovasz_extension(np.abs(y_[kept, c] - p_[kept, c]), y_[kept, c] >= 0.5)
+            for c in range(y.shape[-1])
+            if y_[kept, c].any()
+        ]
+        results.append(np.mean(each) if each else 0.0)
+    return np.mean(results)
+
+
+def window(x, size, reduce):
+    """Returns `reduce` over a square window of each pixel, cut off at the edges: plain loops."""
+    out, r = np.empty_like(x), size // 2
+    height, width = x.shape
+    for i, j in itertools.product(range(height), range(width)):
+        out[i, j] = reduce(x[max(i - r, 0) : i + r + 1, max(j - r, 0) : j + r + 1])
+    return out
+
+
+def f1_loss(per_class, smooth):
+    """Returns the mean of 1 - F1 over classes of (matched_pred, pred, matched_true, true)."""
+    losses = []
+    for matched_pred, pred, matched_true, true in per_class:
+        precision = (matched_pred + smooth) / (pred + smooth)
+        recall = (matched_true + smooth) / (true + smooth)
+        losses.append(1 - 2 * precision * recall / (precision + recall))
+    return np.mean(losses)
+
+
+def _shape_loss(measure, y, p, per_image, smooth):
+    sums = np.array(
+        [
+            [measure(y[b, ..., c], p[b, ..., c]) for c in range(y.shape[-1])]
+            for b in range(y.shape[0])
+        ]
+    )
+    if per_image:
+        return np.mean([f1_loss(image, smooth) for image in sums])
+    return f1_loss(sums.sum(axis=0), smooth)
+
+
+def boundary_f1(y, p, width=3, tolerance=2, pooling="max", per_image=False, smooth=1e-7):
+    reduce = np.max if pooling == "max" else np.mean
+
+    def measure(truth, pred):
+        b_true = window(1 - truth, width, np.max) - (1 - truth)
+        b_pred = window(1 - pred, width, np.max) - (1 - pred)
+        near_true = window(b_true, 2 * tolerance + 1, reduce)
+        near_pred = window(b_pred, 2 * tolerance + 1, reduce)
+        return [(b_pred * near_true).sum(), b_pred.sum(), (b_true * near_pred).sum(), b_true.sum()]
+
+    return _shape_loss(measure, y, p, per_image, smooth)
+
+
+def soft_skeleton(x, iterations):
+    def lower(a):
+        return ndimage.minimum_filter(a, 3, mode="nearest")
+
+    def opened(a):
+        return ndimage.maximum_filter(lower(a), 3, mode="nearest")
+
+    skeleton = np.maximum(x - opened(x), 0)
+    for _ in range(iterations):
+        x = lower(x)
+        delta = np.maximum(x - opened(x), 0)
+        skeleton = skeleton + (1 - skeleton) * delta
+    return skeleton
+
+
+def centerline_dice(y, p, iterations=5, per_image=False, smooth=1.0):
+    def measure(truth, pred):
+        s_true, s_pred = soft_skeleton(truth, iterations), soft_skeleton(pred, iterations)
+        return [(s_pred * truth).sum(), s_pred.sum(), (s_true * pred).sum(), s_true.sum()]
+
+    return _shape_loss(measure, y, p, per_image, smooth)
+
+
+def softmax(z):
+    e = np.exp(z - z.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def sigmoid(z):
+    return np.exp(-np.logaddexp(0, -z))
