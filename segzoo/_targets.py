@@ -198,8 +198,8 @@ def largest_class(values: Any) -> Any:
     labels = ops.zeros_like(largest, dtype="int32")
     for channel in range(1, classes):
         larger = values[..., channel] > largest
-        largest = ops.where(larger, values[..., channel], largest)
-        labels = ops.where(larger, channel, labels)
+        labels = ops.maximum(labels, ops.cast(larger, "int32") * channel)
+        largest = ops.maximum(largest, values[..., channel])
     return labels
 
 

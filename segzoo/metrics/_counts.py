@@ -67,27 +67,28 @@ def read_batch(
 
 
 def count_confusion(batch: Batch) -> Any:
-    """Returns (B, C + 1, C) counts of (truth, prediction); the last row is truth of no class.
+    """Returns (B, 1 + C, C) counts of (truth, prediction); the first row is truth of no class.
 
     The pairs are numbered and the numbers counted, which is cheaper than one-hot matrices, on a
     CPU and under XLA, from four classes on.
     """
     classes = batch.scores.shape[-1]
-    rows = ops.where(batch.truth < 0, classes, batch.truth)
+    pairs = batch.truth * classes + _targets.largest_class(batch.scores)  # no class: below 0
     if batch.valid is not None:  # one more row for the pixels that count nowhere
-        rows = ops.where(ops.squeeze(batch.valid, -1), rows, classes + 1)
-    pairs = rows * classes + _targets.largest_class(batch.scores)
-    counts = count_numbers(pairs, (classes + 2) * classes, batch.pixel_weights)
+        pairs = ops.where(ops.squeeze(batch.valid, -1), pairs, classes * classes)
+    limit = (classes + 2) * classes
+    counts = count_numbers(pairs, limit, batch.pixel_weights, shift=classes)
     return ops.reshape(counts, (-1, classes + 2, classes))[:, : classes + 1]
 
 
-def count_numbers(numbers: Any, limit: int, pixel_weights: Any = None) -> Any:
+def count_numbers(numbers: Any, limit: int, pixel_weights: Any = None, shift: int = 0) -> Any:
     """Returns how often each of 0 .. limit - 1 occurs in each image: (B, H, W, ...) to (B, limit).
 
-    A segment for each image keeps the threads of a CPU apart, which makes it fast.
+    A segment for each image keeps the threads of a CPU apart, which makes it fast. `shift` is added
+    to the numbers first.
     """
     images = ops.shape(numbers)[0]
-    offsets = ops.arange(images, dtype="int32") * limit
+    offsets = ops.arange(images, dtype="int32") * limit + shift
     numbers = numbers + ops.reshape(offsets, (-1,) + (1,) * (len(numbers.shape) - 1))
     if pixel_weights is None:
         amounts = ops.ones_like(numbers)
@@ -102,11 +103,11 @@ def count_numbers(numbers: Any, limit: int, pixel_weights: Any = None) -> Any:
 
 
 def tally_of_confusion(confusion: Any) -> Tally:
-    """Returns the classes' counts, (B, C), of (B, C + 1, C) from `count_confusion`.
+    """Returns the classes' counts, (B, C), of (B, 1 + C, C) from `count_confusion`.
 
     `tn` is 0: a pixel has one class, and its label is right once, not once for every other class.
     """
-    square = confusion[:, :-1]
+    square = confusion[:, 1:]
     tp = ops.diagonal(square, axis1=1, axis2=2)
     return Tally(tp, ops.sum(confusion, axis=1), ops.sum(square, axis=2), ops.zeros_like(tp))
 

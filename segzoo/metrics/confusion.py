@@ -77,7 +77,7 @@ class ConfusionMatrix(SegmentationMetric):
         """Adds a batch; the arguments are those of `segzoo.metrics.IoU.update_state`."""
         batch = self._read(y_true, y_pred, sample_weight)
         if self._is_exclusive(batch.scores.shape[-1]):
-            counts = _counts.count_confusion(batch)[:, :-1]
+            counts = _counts.count_confusion(batch)[:, 1:]
         else:
             tally = _counts.tally_masks(batch, self.threshold)
             fp, fn = tally.predicted - tally.tp, tally.actual - tally.tp
