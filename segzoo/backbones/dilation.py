@@ -15,7 +15,6 @@
 - nested models are laid flat and layers that Keras numbers get the names of a first build.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -97,10 +96,12 @@ def stable_names(model: keras.Model) -> dict[str, str]:
     numbered = defaultdict(list)
     names = {}
     for operation in _flat(model):
-        prefix, _, number = re.fullmatch(r"(.+?)(_(\d+))?", operation.name).groups()
+        prefix, _, number = operation.name.rpartition("_")
+        if not (prefix and number.isdigit()):
+            prefix, number = operation.name, "0"
         # "conv2d_7" is a number given by Keras, "block2_conv_7" is a name.
         if prefix.replace("_", "") == type(operation).__name__.lower():
-            numbered[prefix].append((int(number or 0), operation.name))
+            numbered[prefix].append((int(number), operation.name))
         names[operation.name] = operation.name
     for prefix, found in numbered.items():
         for count, (_, name) in enumerate(sorted(found)):

@@ -57,16 +57,10 @@ class ImageNormalization(keras.layers.Layer):
     ):
         # Without this Keras would round the image to the compute type before `call` sees it.
         super().__init__(autocast=False, **kwargs)
-        for name, value in (("mean", mean), ("std", std)):
-            if np.shape(value) not in ((), (3,)):
-                raise ValueError(
-                    f"`{name}` must be one number or three (red, green, blue), "
-                    f"received {name}={value}"
-                )
+        self.mean = _statistic("mean", mean)
+        self.std = _statistic("std", std)
         if np.min(std) <= 0:
             raise ValueError(f"`std` must be > 0, received std={std}")
-        self.mean = mean if np.shape(mean) == () else tuple(float(m) for m in mean)
-        self.std = std if np.shape(std) == () else tuple(float(s) for s in std)
         self.reverse_channels = reverse_channels
         self.constant_channel = constant_channel
 
@@ -96,6 +90,15 @@ class ImageNormalization(keras.layers.Layer):
             "reverse_channels": self.reverse_channels,
             "constant_channel": self.constant_channel,
         }
+
+
+def _statistic(name: str, value: float | Sequence[float]) -> float | tuple[float, ...]:
+    values = tuple(float(number) for number in np.ravel(value))
+    if len(values) not in (1, 3):
+        raise ValueError(
+            f"`{name}` must be one number or three (red, green, blue), received {name}={value}"
+        )
+    return values if len(values) == 3 else values[0]
 
 
 def per_channel(statistic: float | Sequence[float], channels: int) -> np.ndarray:
