@@ -80,8 +80,12 @@ class BCEDice(Compound):
         self.smooth = smooth
 
     get_config = SegmentationLoss.get_config
-    from_config = SegmentationLoss.from_config
     __repr__ = SegmentationLoss.__repr__
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> BCEDice:
+        """Returns the loss of a `get_config`."""
+        return cls(**config)
 
 
 bce_dice_loss = as_function(BCEDice)

@@ -1,0 +1,155 @@
+"""Print the table of `docs/models.md`: parameters, operations, reach and CPU time of the models.
+
+    python docs/figures/models_table.py
+
+- Parameters: `Model.count_params()` for one class on RGB.
+- Operations: multiplications and additions of all convolutions and matrix products in the graph of
+  one 256x256 image, counted from the shapes.
+- Reach: a single bright column goes through the network with its kernels made positive and all
+  biases zero; the columns of the output that are not zero are those it reaches. Two values where
+  a branch averages the whole image: without that branch, and in brackets the whole image.
+- Time and build: seconds of one `predict_on_batch` of 1x256x256x3, and of the builder, divided by
+  those of the first row. Each model alternates with the first one, and the median of the ratios is
+  printed, so that a busy machine changes little.
+"""
+
+import argparse
+import gc
+import os
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from segzoo.layers import ResizeLike
+from segzoo.models import FCN, DeepLabV3Plus, EffNetUNet, UNet, UNetPlusPlus
+
+MODELS = {
+    'UNet("mobilenetv2")': (UNet, "mobilenetv2", {}),
+    "UNet(None)": (UNet, None, {"decoder_filters": (256, 128, 64, 32, 16)}),
+    'UNet("resnet50")': (UNet, "resnet50", {}),
+    'EffNetUNet("b0")': (EffNetUNet, "b0", {}),
+    'EffNetUNet("b7")': (EffNetUNet, "b7", {}),
+    "UNetPlusPlus(None)": (UNetPlusPlus, None, {}),
+    'UNetPlusPlus("resnet50")': (UNetPlusPlus, "resnet50", {}),
+    'DeepLabV3Plus("mobilenetv2")': (DeepLabV3Plus, "mobilenetv2", {}),
+    'DeepLabV3Plus("resnet50")': (DeepLabV3Plus, "resnet50", {}),
+    'DeepLabV3Plus("resnet50", separable=True)': (DeepLabV3Plus, "resnet50", {"separable": True}),
+    'DeepLabV3Plus("resnet50", output_stride=8)': (DeepLabV3Plus, "resnet50", {"output_stride": 8}),
+    'DeepLabV3Plus("xception65")': (DeepLabV3Plus, "xception65", {}),
+    'FCN("vgg16")': (FCN, "vgg16", {}),
+    'FCN("vgg16", stride=32)': (FCN, "vgg16", {"stride": 32}),
+    'FCN("mobilenetv2")': (FCN, "mobilenetv2", {}),
+}
+
+
+def build(row, shape=(None, None, 3), **options):
+    builder, backbone, own = row
+    return builder(backbone, 1, shape, backbone_weights=None, **own, **options)
+
+
+def operations(row) -> float:
+    """Multiplications plus additions for one 256x256 image."""
+    model = build(row, (256, 256, 3))
+    function = tf.function(lambda x: model(x, training=False))
+    graph = function.get_concrete_function(tf.TensorSpec((1, 256, 256, 3), "float32")).graph
+    total = 0
+    for op in graph.get_operations():
+        if op.type in ("Conv2D", "DepthwiseConv2dNative"):
+            kernel, result = op.inputs[1].shape, op.outputs[0].shape
+            per_value = np.prod(kernel[:3]) if op.type == "Conv2D" else np.prod(kernel[:2])
+        elif op.type == "Conv2DBackpropInput":  # a transposed convolution, seen from its input
+            kernel, result = op.inputs[1].shape, op.inputs[2].shape
+            per_value = np.prod(kernel[:3])
+        elif op.type in ("MatMul", "BatchMatMulV2"):
+            result = op.outputs[0].shape
+            per_value = op.inputs[0].shape[-1]
+        else:
+            continue
+        total += 2 * int(per_value) * int(np.prod(result))
+    return total
+
+
+def reach(row, width: int = 3072) -> tuple[int, bool]:
+    """Columns of the output that one column of the input changes, and whether all of them do."""
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    try:
+        model = build(row, preprocessing=False, activation=None)
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
+    for variable in model.variables:
+        if keras.backend.is_float_dtype(variable.dtype):
+            kernel = len(variable.shape) > 1
+            one = variable.path.split("/")[-1] in ("gamma", "moving_variance")
+            value = 1.0 / np.prod(variable.shape[:-1]) if kernel else float(one)
+            variable.assign(np.full(variable.shape, value))
+    names = [layer.name for layer in model.layers]
+    last = "logits" if "logits" in names else "upsample_1_fit"
+    cut = keras.Model(model.input, model.get_layer(last).output)
+    # Open sizes: resizing to fixed ones is float32 inside TensorFlow.
+    open_sizes = [tf.TensorSpec((1, None, None, 3), "float64")]
+    scores = tf.function(lambda x: cut(x, training=False), input_signature=open_sizes)
+    image = np.zeros((1, 32, width, 3))
+    image[:, :, width // 2 + 5] = 1e100  # no rounding to zero on the longest way
+
+    def columns():
+        positive = (np.asarray(scores(image)) > 0).astype("float32")
+        return np.flatnonzero((np.asarray(ResizeLike()(positive, image)) > 0).any(axis=(0, 1, 3)))
+
+    reached = columns()
+    whole = len(reached) == width
+    if whole:
+        for variable in model.variables:
+            if "aspp_pooling" in variable.path and "kernel" in variable.path:
+                variable.assign(np.zeros(variable.shape))
+        reached = columns()
+    return int(reached[-1] - reached[0] + 1), whole
+
+
+def timed(function, *arguments) -> float:
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9, help="timings of each model")
+    rounds = parser.parse_args().rounds
+
+    image = np.random.default_rng(0).uniform(0, 255, (1, 256, 256, 3)).astype("float32")
+    first_row = next(iter(MODELS.values()))
+    first = build(first_row)
+    first.predict_on_batch(image)
+    print("| model | parameters, M | operations, G | reach, pixels | CPU time | build time |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for label, row in MODELS.items():
+        model = build(row)
+        model.predict_on_batch(image)
+        times, builds = [], []
+        for _ in range(rounds):
+            times.append(
+                timed(model.predict_on_batch, image) / timed(first.predict_on_batch, image)
+            )
+        for _ in range(3):
+            builds.append(timed(build, row) / timed(build, first_row))
+        parameters = model.count_params() / 1e6
+        del model
+        gc.collect()
+        pixels, whole = reach(row)
+        print(
+            f"| `{label}` | {parameters:.1f} | {operations(row) / 1e9:.1f} "
+            f"| {pixels}{' (whole image)' if whole else ''} "
+            f"| {np.median(times):.1f} | {np.median(builds):.1f} |",
+            flush=True,
+        )
+        keras.backend.clear_session()
+
+
+if __name__ == "__main__":
+    main()
