@@ -33,14 +33,13 @@ def empty_weights(monkeypatch):
     gc.collect()
 
 
-@pytest.mark.parametrize("name", backbones.names())
-def test_graph_has_the_taps_strides_channels_and_parameters_of_its_row(name, empty_weights):
+def check_row(name, backbone, size):
+    """A static build of `size` has what the row says."""
     row = backbones.info(name)
-    backbone = backbones.build(name, weights=None, input_shape=(75, 106, 3))
     assert backbone.name == "backbone"
     assert backbone.count_params() == row.parameters
     expected = [
-        (None, side(75, stride), side(106, stride), channels)
+        (None, side(size[0], stride), side(size[1], stride), channels)
         for stride, channels in zip(row.strides, row.channels, strict=True)
     ]
     assert [tuple(output.shape) for output in backbone.outputs] == expected
@@ -48,19 +47,26 @@ def test_graph_has_the_taps_strides_channels_and_parameters_of_its_row(name, emp
     assert all(tap is output for tap, output in zip(taps, backbone.outputs, strict=True))
 
 
+@pytest.mark.parametrize("name", sorted(set(backbones.names()) - set(networks.REPRESENTATIVES)))
+def test_graph_is_what_its_row_says(name, empty_weights):
+    backbone = backbones.build(name, weights=None, input_shape=(75, 106, 3))
+    check_row(name, backbone, (75, 106))
+
+
 @pytest.mark.parametrize("name", networks.REPRESENTATIVES)
 def test_static_and_dynamic_builds_agree_at_an_odd_size_and_in_their_names(name):
-    row, dynamic = backbones.info(name), networks.built(name)
+    dynamic = networks.built(name)
     static = backbones.build(name, weights=None, input_shape=(97, 75, 3))
+    check_row(name, static, (97, 75))
     first, second = ([layer.name for layer in model.layers] for model in (dynamic, static))
     assert first == second
     assert len(set(first)) == len(first)
     networks.copy_weights(dynamic, static)
     image = networks.image(97, 75, batch=1)
-    for stride, ours, reference in zip(
-        row.strides, networks.maps(static, image), networks.maps(dynamic, image), strict=True
+    for ours, reference in zip(
+        networks.maps(static, image), networks.maps(dynamic, image), strict=True
     ):
-        assert ours.shape[1:3] == (side(97, stride), side(75, stride))
+        assert ours.shape == reference.shape
         assert networks.relative_difference(ours, reference) < 1e-5
 
 
@@ -170,6 +176,8 @@ def test_saved_backbones_load_in_a_process_that_only_imports_segzoo(tmp_path):
     }
     for name, output_stride in made.items():
         last = backbones.info(name).features[-1:]
+        if name == "inceptionresnetv2":
+            last = ["block35_10_ac"]  # the layers are the same, 200 MB less
         backbone = backbones.build(name, weights=None, output_stride=output_stride, features=last)
         networks.enliven(backbone)
         backbone.save(tmp_path / f"{name}.keras")
