@@ -2,7 +2,7 @@
 
 Layers are paired by name. Names that Keras gives by itself (`conv2d_17`) count by their rank among
 their kind, since the number depends on what was built earlier in the process. Where the names of a
-file say nothing about the model, order decides, but never against a name that both sides have.
+file do not settle it, order does, but never against a name that both sides have.
 All shapes are compared. What a file has beyond the model has to come behind it, as a classifier
 top does: VGG19 has every layer of VGG16, but in between it has others.
 """
@@ -140,11 +140,21 @@ def _ranks(layers: list[Layer]) -> list:
 
 
 def _check_shared_names(wanted: list[Layer], found: list[Layer]) -> None:
-    """Refuse an order that pairs a layer with another than its namesake."""
+    """Refuse an order that pairs a layer with another than its namesake.
+
+    Names that differ in numbers alone may: the pyramid's `aspp_rate_6, _12, _18` of output stride
+    16 become `aspp_rate_12, _24, _36` at 8, with the same weights.
+    """
     names = {layer.name for layer in wanted if not layer.automatic}
     names &= {layer.name for layer in found if layer.name}
     by_rank = {layer.rank: layer for layer in found}
     for layer in wanted:
         match = by_rank.get(layer.rank)
-        if match and match.name != layer.name and {match.name, layer.name} & names:
+        if not match or _without_numbers(match.name) == _without_numbers(layer.name):
+            continue
+        if {match.name, layer.name} & names:
             raise _MisfitError(f"`{layer.name}` of the model is at the place of `{match.name}`")
+
+
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\d+", "", name)

@@ -88,7 +88,7 @@ def layer_shapes(path: str | os.PathLike) -> dict[str, list[tuple[int, ...]]]:
     with _open(path) as file, _reading(path, "the list of layers"):
         root = _keras2_root(file)
         if root is not None:
-            layers = _keras2_layers(root, set())
+            layers = _keras2_layers(root)
         else:
             layers = _keras3_layers(file) if "layers" in file else []
         return {
@@ -196,7 +196,7 @@ def _load_keras2(model: keras.Model, path: pathlib.Path) -> None:
         )
     with _open(path) as file:
         with _reading(path, "the list of layers"):
-            found = _keras2_layers(_keras2_root(file), {layer.name for layer in wanted})
+            found = _keras2_layers(_keras2_root(file))
         values = []
         for dataset, variable in pair_weights(model.name, wanted, found, path):
             with _reading(path, f"`{dataset.name}`"):
@@ -226,21 +226,23 @@ def _keras2_root(file: h5py.File) -> h5py.Group | None:
     return None
 
 
-def _keras2_layers(root: h5py.Group, leaves: set[str]) -> list[Layer]:
-    """Layers of the file; the entry of a nested model is cut along the scopes of its weights."""
+def _keras2_layers(root: h5py.Group) -> list[Layer]:
+    """Layers of the file; the entry of a nested model is cut into its layers."""
     layers: list[Layer] = []
     for name in _strings(root, "layer_names"):
+        weights = {
+            w.removesuffix(":0"): root[name][w] for w in _strings(root[name], "weight_names")
+        }
         scopes: dict[str, dict[str, Any]] = collections.defaultdict(dict)
-        whole = {}
-        for weight_name in _strings(root[name], "weight_names"):
-            scope, _, last = weight_name.removesuffix(":0").rpartition("/")
-            whole[weight_name.removesuffix(":0")] = root[name][weight_name]
-            scopes[scope][last] = root[name][weight_name]
-        if len(scopes) > 1 and name in leaves:
-            scopes = {name: whole}
-        for scope, weights in scopes.items():
+        for weight_name, dataset in weights.items():
+            scope, _, last = weight_name.rpartition("/")
+            scopes[scope][last] = dataset
+        if len(scopes) > 1 and all(scope.startswith(f"{name}/") for scope in scopes):
+            layers.append(Layer(name, ("", len(layers)), weights))  # one layer, made of layers
+            continue
+        for scope, inside in scopes.items():
             inner = f"/{scope.rpartition('/')[2]}" if len(scopes) > 1 else ""
-            layers.append(Layer(name + inner, ("", len(layers)), weights))
+            layers.append(Layer(name + inner, ("", len(layers)), inside))
     return layers
 
 

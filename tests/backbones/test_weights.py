@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+import segzoo
 from segzoo.backbones.weights import layer_shapes, load_weights
 
 pytestmark = pytest.mark.core
@@ -239,6 +240,59 @@ def test_a_keras_3_file_without_names_is_paired_in_order(tmp_path, rng):
     load_weights(target, tmp_path / "a.weights.h5")
     for layer in target.layers:
         assert_equal_weights(layer, source.get_layer(layer.name.removeprefix("mine_")))
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.weights.h5"])
+def test_layers_made_of_layers_are_one_layer_of_a_file(tmp_path, rng, name):
+    def build(rate):
+        image = keras.Input((None, None, 3))
+        x = segzoo.layers.ConvBlock(4, dilation_rate=rate, name=f"rate_{rate}")(image)
+        x = segzoo.layers.SeparableConvBlock(5, name="separable")(x)
+        return keras.Model(image, keras.layers.Conv2D(2, 1, name="head")(x))
+
+    source, target = randomized(build(2), rng), build(4)
+    (source.save if name == "a.h5" else source.save_weights)(tmp_path / name)
+    load_weights(target, tmp_path / name)
+    assert_equal_weights(target, source)
+
+
+def pyramid(rates):
+    image = keras.Input((None, None, 3))
+    branches = [
+        keras.layers.Conv2D(4, 3, dilation_rate=rate, padding="same", name=f"rate_{rate}")(image)
+        for rate in rates
+    ]
+    x = keras.layers.Concatenate(name="merge")(branches)
+    return keras.Model(image, keras.layers.Conv2D(2, 1, name="project")(x))
+
+
+@pytest.mark.parametrize("keras2", [True, False])
+def test_a_pyramid_with_other_rates_takes_the_weights_in_order(tmp_path, rng, keras2):
+    """DeepLab is trained at output stride 16 and judged at 8; one rate occurs in both."""
+    source, target = randomized(pyramid((6, 12, 18)), rng), pyramid((12, 24, 36))
+    path = tmp_path / "a.weights.h5"
+    if keras2:
+        layers = {
+            layer.name: {
+                f"{layer.name}/{w.name}:0": keras.ops.convert_to_numpy(w) for w in layer.weights
+            }
+            for layer in source.layers
+        }
+        write_keras2(path, layers)
+    else:
+        source.save_weights(path)
+    load_weights(target, path)
+    assert_equal_weights(target, source)
+
+
+def test_an_order_against_the_names_is_refused(tmp_path, rng):
+    """Shortcut and main branch of one shape: one is renamed, the other at its place."""
+    _, layers = published_file(rng, tmp_path / "a.h5")
+    swapped = {"block_1_conv": "shortcut", "block_0_conv": "block_1_conv"}
+    path = write_keras2(
+        tmp_path / "b.h5", {swapped.get(name, name): value for name, value in layers.items()}
+    )
+    refused(small_network(), path, r"`block_0_conv` with .*, the file has no such layer")
 
 
 def test_a_bfloat16_file_loads_into_a_float32_model(tmp_path, rng):
