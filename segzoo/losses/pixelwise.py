@@ -159,7 +159,8 @@ class BinaryCrossentropy(_BinaryLoss):
     def _slope(self, y: Any, x: Any, as_logits: bool) -> Any:
         if as_logits:
             return ops.sigmoid(x) - y
-        return _inverse(1 - x) * (1 - y) - _inverse(x) * y
+        p, inside = _clipped(x)
+        return inside * (p - y) / (p * (1 - p))
 
 
 @register
@@ -238,13 +239,11 @@ class BinaryFocal(_BinaryLoss):
             of_front = -_power(q, gamma) * (gamma * p * cost_p + q)
             of_back = _power(p, gamma) * (gamma * q * cost_q + p)
             return front * of_front + back * of_back
-        p, q = x, 1 - x
-        of_front = _power(q, gamma) * _inverse(p)
-        of_back = _power(p, gamma) * _inverse(q)
-        if gamma:
-            of_front = of_front - gamma * _power(q, gamma - 1) * _log(p)
-            of_back = of_back - gamma * _power(p, gamma - 1) * _log_complement(p)
-        return back * of_back - front * of_front
+        p, inside = _clipped(x)
+        q = 1 - p
+        of_front = _power(q, gamma - 1) * (q / p - gamma * ops.log(p))
+        of_back = _power(p, gamma - 1) * (p / q - gamma * ops.log1p(-p))
+        return inside * (back * of_back - front * of_front)
 
 
 class _CategoricalLoss(PixelLoss):
@@ -380,9 +379,10 @@ def _log_complement(p: Any) -> Any:
     return ops.maximum(ops.log1p(-ops.minimum(p, 1)), math.log(_EPSILON))
 
 
-def _inverse(p: Any) -> Any:
-    """Returns the derivative of `_log`: 1 / p, and 0 where the logarithm is cut off."""
-    return ops.where(p >= _EPSILON, 1 / ops.maximum(p, _EPSILON), ops.zeros_like(p))
+def _clipped(p: Any) -> tuple[Any, Any]:
+    """Returns p within 1e-7 and 1 - 1e-7, and 1 where it was, 0 where the slope is cut off."""
+    clipped = ops.clip(p, _EPSILON, 1 - _EPSILON)
+    return clipped, ops.cast(clipped == p, p.dtype)
 
 
 def _power(x: Any, exponent: float) -> Any:

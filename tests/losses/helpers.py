@@ -48,6 +48,19 @@ ORACLES = {
     "BCEDice": lambda y, p: oracle.binary_crossentropy(y, p) + oracle.region(oracle.dice, y, p),
 }
 
+_COUNTS = "exact sums of tp, fp, fn, tn and the paper's ratio"
+_PIXELS = "the paper's sum over pixels"
+_SORTED = "the Jaccard set function along the sorted errors"
+ORACLE_NAMES = {
+    **dict.fromkeys(COUNTING, _COUNTS),
+    **dict.fromkeys(PIXEL, _PIXELS),
+    "LovaszHinge": _SORTED,
+    "LovaszSoftmax": _SORTED,
+    "BoundaryF1": "windows by plain loops",
+    "CenterlineDice": "SciPy's minimum and maximum filters",
+    "BCEDice": "sum of its parts' oracles",
+}
+
 
 def make(name, **arguments):
     return getattr(losses, name)(**arguments)
@@ -67,7 +80,7 @@ def data(classes, seed=0, shape=(2, 7, 5)):
     scores = rng.normal(size=(*shape, max(classes, 2)))
     scores = (scores + np.roll(scores, 1, axis=1) + np.roll(scores, 1, axis=2)) * 2
     labels = scores.argmax(axis=-1)
-    logits = scores + rng.normal(size=scores.shape) * 3
+    logits = 0.5 * scores + rng.normal(size=scores.shape) * 1.5
     if classes == 1:
         y, p = labels[..., None].astype("float64"), logits[..., 1:] - logits[..., :1]
         p = oracle.sigmoid(p)

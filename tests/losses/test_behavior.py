@@ -277,7 +277,7 @@ def test_soft_labels_keep_their_value(rng):
 def test_multilabel_logits_take_a_sigmoid():
     rng = np.random.default_rng(3)
     y, z = rng.integers(0, 2, (2, 5, 7, 3)), rng.normal(size=(2, 5, 7, 3)) * 3
-    for name in sorted((helpers.COUNTING | {"BoundaryF1", "CenterlineDice"})):
+    for name in sorted(helpers.COUNTING | {"BoundaryF1", "CenterlineDice"}):
         got = run(make(name, from_logits=True, multilabel=True), y, z)
         expected = run(make(name), y, oracle.sigmoid(z))
         np.testing.assert_allclose(got, expected, rtol=1e-5)
