@@ -25,7 +25,9 @@ def resize(x, height, width, interpolation: str = "bilinear", align_corners: boo
     if static and (rows, columns) == (height, width):
         return x
     if static and interpolation == "bilinear" and not align_corners:
-        return ops.image.resize(x, (height, width), interpolation="bilinear")
+        # In float32: XLA's gradient of the operation has no 16-bit form.
+        y = ops.image.resize(ops.cast(x, "float32"), (height, width), interpolation="bilinear")
+        return ops.cast(y, x.dtype)
     if static and height % rows == width % columns == 0 and not align_corners:
         return ops.repeat(ops.repeat(x, height // rows, axis=1), width // columns, axis=2)
     shape = ops.shape(x)
