@@ -29,11 +29,13 @@ class BoundaryMetric(AveragedMetric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Adds a batch; `sample_weight` is `None` or (B,)."""
-        if sample_weight is not None and len(ops.shape(sample_weight)) > 1:
-            raise ValueError(
-                "a boundary has no pixel of its own to weigh: `sample_weight` must be None or "
-                f"(B,), received shape {tuple(ops.shape(sample_weight))}"
-            )
+        if sample_weight is not None:
+            sample_weight = ops.convert_to_tensor(sample_weight)
+            if len(sample_weight.shape) > 1:
+                raise ValueError(
+                    "a boundary has no pixel of its own to weigh: `sample_weight` must be None or "
+                    f"(B,), received shape {tuple(sample_weight.shape)}"
+                )
         super().update_state(y_true, y_pred, sample_weight)
 
     def _counts_shape(self, classes: int) -> tuple[int, ...]:

@@ -49,7 +49,7 @@ def test_every_count_is_that_of_a_comparison(thresholds, rng):
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.lists(st.floats(0, 1, width=32)))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_any_thresholds_count_as_comparisons(thresholds, values):
     thresholds = metrics.ThresholdSearch(thresholds).thresholds
     values = np.float32(values + list(thresholds))
