@@ -108,7 +108,7 @@ class ThresholdSearch(AveragedMetric):
         scores, thresholds = (
             ops.where(found, ops.cast(x, self.dtype), self._nan()) for x in (scores, thresholds)
         )
-        best = {}
+        best: dict[str, Any] = {}
         for row, key in enumerate(keys):
             best |= {key: scores[row], f"{key}_threshold": thresholds[row]}
         return best
