@@ -17,7 +17,19 @@ NORMALIZATIONS: dict[str, dict] = {
 
 @dataclass(frozen=True)
 class Paper:
-    """Where a network was published."""
+    """Where a network was published.
+
+    Attributes:
+        authors: as the paper lists them.
+        title: of the paper.
+        year: of its publication.
+        arxiv: its arXiv id.
+
+    Example:
+        >>> from segzoo import backbones
+        >>> backbones.info("vgg16").paper.year
+        2014
+    """
 
     authors: str
     title: str
@@ -43,6 +55,12 @@ class BackboneInfo:
         output_strides: what `build(output_stride=...)` accepts.
         squeeze_excite: whether the network has gates that are a mean over the whole map. They stay
             the mean over the denser map of a smaller output stride.
+
+    Example:
+        >>> from segzoo import backbones
+        >>> row = backbones.info("vgg16")
+        >>> row.family, row.normalization, row.strides
+        ('vgg', 'caffe', (2, 4, 8, 16, 32))
     """
 
     name: str

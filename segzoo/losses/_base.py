@@ -228,10 +228,18 @@ def as_function(cls: LossClass) -> Callable[..., Any]:
     function.__signature__ = signature.replace(parameters=data + own)  # type: ignore[attr-defined]
     function.__name__ = function.__qualname__ = f"{_snake_case(cls.__name__)}_loss"
     function.__module__ = cls.__module__
-    function.__doc__ = (
-        f"Returns `{cls.__name__}(...)(y_true, y_pred, sample_weight)`; "
-        f"the arguments are those of `{cls.__name__}`."
-    )
+    function.__doc__ = f"""Returns `{cls.__name__}(...)(y_true, y_pred, sample_weight)`.
+
+    The arguments are those of `{cls.__name__}`.
+
+    Example:
+        >>> from keras import ops
+        >>> from segzoo import losses
+        >>> labels, scores = ops.array([[[0, 1]]]), ops.array([[[[0.9, 0.1], [0.4, 0.6]]]])
+        >>> value = losses.{function.__name__}(labels, scores)
+        >>> float(value) == float(losses.{cls.__name__}()(labels, scores))
+        True
+    """
     return keras.saving.register_keras_serializable(package="segzoo.losses")(function)
 
 

@@ -1,0 +1,150 @@
+"""The documentation is true: its code runs, its tables hold, and no public name is left out."""
+
+import doctest
+import inspect
+import pathlib
+import re
+import traceback
+from importlib.util import module_from_spec, spec_from_file_location
+
+import pytest
+
+import segzoo
+
+ROOT = pathlib.Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PUBLIC = ("backbones", "layers", "losses", "metrics", "models", "rle")
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+NAMES = [f"{module}.{name}" for module in PUBLIC for name in getattr(segzoo, module).__all__]
+
+FENCE = re.compile(r"^```(python|pycon)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def blocks(page):
+    """The code blocks of a page: (number of the first line, code)."""
+    text = page.read_text()
+    for match in FENCE.finditer(text):
+        yield text[: match.start(2)].count("\n") + 1, match[2]
+
+
+def run(page, line, code, namespace):
+    """Run a block, plain or with prompts, and fail with the page and the line."""
+    if code.startswith(">>>"):
+        test = doctest.DocTestParser().get_doctest(code, namespace, page.name, str(page), line - 1)
+        report = []
+        results = doctest.DocTestRunner(optionflags=FLAGS).run(
+            test, out=report.append, clear_globs=False
+        )
+        assert not results.failed, "".join(report)
+        namespace |= test.globs
+        return
+    try:
+        # Empty lines in front give the page's line numbers in a traceback.
+        exec(compile("\n" * (line - 1) + code, str(page), "exec"), namespace)
+    except Exception:
+        pytest.fail(f"{page.name}, the block at line {line}:\n{traceback.format_exc()}")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if any(blocks(page)) and page.name != "migration.md"],
+    ids=lambda page: page.name,
+)
+def test_every_code_block_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "__main__"}
+    for line, code in blocks(page):
+        run(page, line, code, namespace)
+
+
+def migration_rows():
+    """The last column of every table of the migration page, by the line."""
+    for number, line in enumerate((DOCS / "migration.md").read_text().splitlines(), 1):
+        cells = re.split(r"(?<!\\)\|", line)
+        if len(cells) == 5 and "`" in cells[2]:  # old | new | remark
+            yield number, re.findall(r"`([^`]+)`", cells[2])
+
+
+def test_every_row_of_the_migration_tables_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = DOCS / "migration.md"
+    namespace = {"__name__": "__main__"}
+    for line, code in blocks(page):
+        run(page, line, code, namespace)
+    rows = list(migration_rows())
+    assert len(rows) > 30
+    for number, spans in rows:
+        for span in spans:
+            run(page, number, span, namespace)
+
+
+def documented(name):
+    module, attribute = name.split(".")
+    return inspect.getdoc(getattr(getattr(segzoo, module), attribute)) or ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_public_name_says_what_it_takes_and_gives_and_shows_it(name):
+    text = documented(name)
+    first = text.split("\n")[0]
+    assert first.endswith((".", ":")) or text.split("\n\n")[0].endswith("."), first
+    # A name may refer to a relative for its arguments: "Arguments ... are those of `IoU`".
+    refers = re.search(r"(?:are those|the arguments)\s+of\s+`(?:segzoo\.\w+\.)?(\w+)", text)
+    module = name.split(".")[0]
+    relative = documented(f"{module}.{refers[1]}") if refers else ""
+    assert re.search(r"^(Args|Call arguments|Attributes):$", text + "\n" + relative, re.MULTILINE)
+    if not re.search(r"^Attributes:$", text, re.MULTILINE) or "Args:" in text:
+        assert re.search(r"^Returns:$|`result\(\)` is", text + "\n" + relative, re.MULTILINE)
+    assert ">>> " in text, "no example"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("_loss")])
+def test_the_examples_of_generated_functions_run(name):
+    """`--doctest-modules` finds only what a `def` in the module made."""
+    test = doctest.DocTestParser().get_doctest(documented(name), {}, name, name, 0)
+    assert test.examples
+    report = []
+    assert not doctest.DocTestRunner(optionflags=FLAGS).run(test, out=report.append).failed, report
+
+
+def test_the_reference_lists_every_public_name_once():
+    listed = []
+    for module in PUBLIC:
+        text = (DOCS / "api" / f"{module}.rst").read_text()
+        assert f".. currentmodule:: segzoo.{module}\n" in text
+        listed += [
+            f"{module}.{name}"
+            for name in re.findall(r"^\.\. auto(?:class|function):: (\w+)$", text, re.MULTILINE)
+        ]
+    assert sorted(listed) == sorted(NAMES)
+
+
+def test_pictures_exist_and_are_small():
+    for page in PAGES:
+        for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text()):
+            picture = page.parent / target
+            assert picture.is_file(), f"{page.name}: {target}"
+            assert picture.stat().st_size < 200_000, f"{picture.name} is too large"
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"(?<!!)\[[^\]]*\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_no_page_names_an_address_of_this_repository():
+    for page in PAGES:
+        assert not re.search(r"(github|gitlab|readthedocs|pypi)\.\w+/\S*segzoo", page.read_text())
+
+
+def test_the_table_of_models_counts_parameters_right():
+    """The cheapest rows of the measured table, built anew."""
+    table = (DOCS / "models.md").read_text()
+    script = spec_from_file_location("models_table", DOCS / "figures/models_table.py")
+    module = module_from_spec(script)
+    script.loader.exec_module(module)
+    for label in ('UNet("mobilenetv2")', "UNetPlusPlus(None)"):
+        parameters = module.build(module.MODELS[label]).count_params() / 1e6
+        assert re.search(rf"\| `{re.escape(label)}` \| {parameters:.1f} \|", table), label
