@@ -33,11 +33,11 @@ STEPS = np.arange(20, 241, 20)  # between two classes in the red of a mask
 COLORS = np.array(list(STREET_CLASSES.values()))
 
 
-QUICK = {"images": 120, "epochs": 7, "size": 64, "batch_size": 4, "backbone": "resnet18"}
+QUICK = {"images": 220, "epochs": 4, "size": 64, "batch_size": 4, "backbone": "resnet18"}
 
 
 def parse_arguments(argv=None):
-    parser = common_options(__doc__, images=150, epochs=8, size=96, batch_size=8, backbone="vgg16")
+    parser = common_options(__doc__, images=300, epochs=4, size=96, batch_size=8, backbone="vgg16")
     parser.add_argument("--quick", action="store_true", help="small and short, for a first try")
     return parse(parser, argv, QUICK)
 
