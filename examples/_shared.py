@@ -264,7 +264,7 @@ def paint_clouds(rng, shape):
 
     Fish are long streaks, flowers wide blobs, gravel small ones, sugar is fine dust.
     """
-    scales = {"Fish": (14, 110), "Flower": (60, 60), "Gravel": (24, 24), "Sugar": (9, 9)}
+    scales = {"Fish": (14, 110), "Flower": (80, 80), "Gravel": (24, 24), "Sugar": (9, 9)}
     image = 46 + 40 * noise(rng, shape, 200) + 30 * noise(rng, shape, 30, 3) ** 2
     masks = np.zeros((*shape, 4), "uint8")
     for kind in rng.choice(4, rng.integers(1, 4), replace=False):
@@ -276,7 +276,7 @@ def paint_clouds(rng, shape):
         box = np.maximum(abs(rows - y) / radius[0], abs(columns - x) / radius[1])
         region = box + 0.25 * (noise(rng, shape, 90) - 0.5) < 1  # annotators drew rough boxes
         soft = ndimage.gaussian_filter(region.astype(float), 6)
-        image += (215 - image) * 0.65 * cloud * soft  # thin enough to see another below
+        image = np.maximum(image, image + (200 - image) * cloud * soft)
         masks[..., kind] = region
     return image + rng.normal(0, 4, shape), masks
 
