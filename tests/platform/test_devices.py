@@ -1,0 +1,52 @@
+"""Two devices give the figures of one: every run is a process of its own."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def run(*arguments, **environment):
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_two_mirrored_replicas_give_the_figures_of_one_device():
+    # DeepLabV3+ has batch normalization in its decoder, whose statistics the replicas share.
+    out = run("-m", "tests.platform.replicas", "mirrored", "DeepLabV3Plus")
+    assert out.count("one device and two agree") == 1
+
+
+def test_data_parallel_jax_gives_the_figures_of_one_device():
+    two = "--xla_force_host_platform_device_count=2"
+    out = run("-m", "tests.platform.replicas", "jax", "UNet", KERAS_BACKEND="jax", XLA_FLAGS=two)
+    assert out.count("one device and two agree") == 1
+
+
+def test_two_workers_over_loopback_give_the_figures_of_one_process(tmp_path):
+    logs = []
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        options = ("--quick", "--workers", workers, "--output", folder)
+        out = run(ROOT / "examples" / "distributed.py", *options)
+        assert f"{workers} replica(s)" in out
+        logs.append(json.loads((folder / "logs.json").read_text()))
+    one, two = logs
+    assert [set(epoch) for epoch in one] == [{"loss", "iou", "dice_score"}] * 2
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_allclose(list(a.values()), list(b.values()), atol=5e-3)
+        assert abs(a["loss"] - b["loss"]) < 1e-4
