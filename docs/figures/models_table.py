@@ -8,9 +8,9 @@
 - Reach: a single bright column goes through the network with its kernels made positive and all
   biases zero; the columns of the output that are not zero are those it reaches. Two values where
   a branch averages the whole image: without that branch, and in brackets the whole image.
-- Time and build: seconds of one `predict_on_batch` of 1x256x256x3, and of the builder, divided by
-  those of the first row. Each model alternates with the first one, and the median of the ratios is
-  printed, so that a busy machine changes little.
+- CPU and build time: CPU seconds of one `predict_on_batch` of 1x256x256x3, and of the builder,
+  divided by those of the first row. Each model alternates with the first one, and the median of the
+  ratios is printed, so that a busy machine changes little.
 """
 
 import argparse
@@ -73,8 +73,8 @@ def operations(row) -> float:
     return total
 
 
-def reach(row, width: int = 3072) -> tuple[int, bool]:
-    """Columns of the output that one column of the input changes, and whether all of them do."""
+def reach(row, width: int = 3072) -> str:
+    """Columns of the output that one column of the input changes."""
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
     try:
@@ -108,13 +108,16 @@ def reach(row, width: int = 3072) -> tuple[int, bool]:
             if "aspp_pooling" in variable.path and "kernel" in variable.path:
                 variable.assign(np.zeros(variable.shape))
         reached = columns()
-    return int(reached[-1] - reached[0] + 1), whole
+    if len(reached) == width:
+        return f"over {width}"
+    return f"{reached[-1] - reached[0] + 1}{' (whole image)' if whole else ''}"
 
 
 def timed(function, *arguments) -> float:
-    start = time.perf_counter()
+    """Seconds of CPU time, of all threads: other programs on the machine change it little."""
+    start = time.process_time()
     function(*arguments)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def main() -> None:
@@ -141,10 +144,10 @@ def main() -> None:
         parameters = model.count_params() / 1e6
         del model
         gc.collect()
-        pixels, whole = reach(row)
+        reached = reach(row)
         print(
             f"| `{label}` | {parameters:.1f} | {operations(row) / 1e9:.1f} "
-            f"| {pixels}{' (whole image)' if whole else ''} "
+            f"| {reached} "
             f"| {np.median(times):.1f} | {np.median(builds):.1f} |",
             flush=True,
         )
