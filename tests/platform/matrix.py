@@ -1,0 +1,145 @@
+"""Every property of every builder, tried one after the other, and the table of what works.
+
+    python -m tests.platform.matrix try --record newest.json
+    KERAS_BACKEND=torch python -m tests.platform.matrix open FOLDER "a title" --record torch.json
+    python -m tests.platform.matrix table newest.json torch.json
+
+`.ci/matrix` calls all three; the table goes into docs/deploy.md, between its two comments. `open`
+reads what `python -m tests.platform.portable write FOLDER` wrote.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+
+import keras
+
+from tests.platform import export, portable, precision
+from tests.platform.builders import BUILDERS
+
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "deploy.md"
+PLACE = re.compile(r"(<!-- table -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def replicas(mode, **environment):
+    """A check that trains on one device and on two, in a process of its own."""
+
+    def check(build, folder):
+        name = next(name for name, known in BUILDERS.items() if known is build)
+        run = subprocess.run(
+            [sys.executable, "-m", "tests.platform.replicas", mode, name],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr.strip().splitlines()[-1]
+
+    return check
+
+
+PROPERTIES = {
+    "`mixed_float16`": precision.mixed_float16,
+    "`mixed_bfloat16`": precision.mixed_bfloat16,
+    "XLA, float32": precision.xla_float32,
+    "XLA, 16 bit": precision.xla_mixed,
+    "SavedModel": export.saved_model,
+    "ONNX": export.onnx,
+    "LiteRT, float32": export.litert_float32,
+    "LiteRT, float16": export.litert_float16,
+    "LiteRT, int8": export.litert_int8,
+    "`MirroredStrategy`": replicas("mirrored"),
+    "`MultiWorkerMirroredStrategy`, own loop": replicas("workers"),
+    "`DataParallel` on JAX": replicas(
+        "jax", KERAS_BACKEND="jax", XLA_FLAGS="--xla_force_host_platform_device_count=2"
+    ),
+}
+
+
+def attempt(check, *arguments):
+    """`"works"`, or the last line of what went wrong."""
+    try:
+        check(*arguments)
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
+    return "works"
+
+
+def try_all(names, properties):
+    """The outcome of every property for every builder."""
+    outcomes = {}
+    for title, check in PROPERTIES.items():
+        if properties and title.strip("`") not in properties:
+            continue
+        for name in names:
+            keras.utils.set_random_seed(0)
+            with tempfile.TemporaryDirectory() as folder:
+                outcome = attempt(check, BUILDERS[name], pathlib.Path(folder))
+            print(f"{title}: {name}: {outcome}", flush=True)
+            outcomes.setdefault(title, {})[name] = outcome
+    return outcomes
+
+
+def versions():
+    """Python, Keras, and the backend in use."""
+    backend = keras.backend.backend()
+    packages = ["keras", {"torch": "torch"}.get(backend, backend)]
+    known = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
+    return f"Python {platform.python_version()}, {known}"
+
+
+def table(records):
+    """Properties by builders, in Markdown, and the versions below."""
+    rows, tried = {}, []
+    for record in records:
+        for title, outcomes in record["outcomes"].items():
+            rows.setdefault(title, {}).update(outcomes)
+        if record["versions"] not in tried:
+            tried.append(record["versions"])
+    lines = ["| | " + " | ".join(f"`{name}`" for name in BUILDERS) + " |"]
+    lines.append("| --- |" + " --- |" * len(BUILDERS))
+    for title, outcomes in rows.items():
+        cells = (outcomes.get(name, "not tried") for name in BUILDERS)
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", "Tried on " + "; ".join(tried) + "."])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    trying = commands.add_parser("try", help="try the properties of this environment")
+    trying.add_argument("--builders", nargs="+", default=list(BUILDERS), choices=BUILDERS)
+    trying.add_argument("--properties", nargs="+", help="titles without backticks")
+    opening = commands.add_parser("open", help="open files written elsewhere")
+    opening.add_argument("folder", type=pathlib.Path)
+    opening.add_argument("title", help="the row of the table")
+    for command in (trying, opening):
+        command.add_argument("--record", type=pathlib.Path, required=True)
+    writing = commands.add_parser("table", help="write the table into docs/deploy.md")
+    writing.add_argument("records", type=pathlib.Path, nargs="+")
+    options = parser.parse_args()
+
+    if options.command == "table":
+        text = table([json.loads(path.read_text()) for path in options.records])
+        page = PAGE.read_text()
+        PAGE.write_text(PLACE.sub(lambda match: f"{match[1]}{text}\n{match[2]}", page))
+        return
+    if options.command == "try":
+        outcomes = try_all(options.builders, options.properties)
+    else:
+        found = {name: attempt(portable.read, options.folder, [name]) for name in BUILDERS}
+        outcomes = {options.title: found}
+    record = {"versions": versions(), "outcomes": outcomes}
+    options.record.write_text(json.dumps(record, indent=2))
+    failed = [title for title, row in outcomes.items() if set(row.values()) != {"works"}]
+    sys.exit(f"these do not work everywhere: {failed}" if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
