@@ -37,7 +37,7 @@ QUICK = {"images": 220, "epochs": 4, "size": 64, "batch_size": 4, "backbone": "r
 
 
 def parse_arguments(argv=None):
-    parser = common_options(__doc__, images=300, epochs=4, size=96, batch_size=8, backbone="vgg16")
+    parser = common_options(__doc__, images=300, epochs=8, size=96, batch_size=8, backbone="vgg16")
     parser.add_argument("--quick", action="store_true", help="small and short, for a first try")
     return parse(parser, argv, QUICK)
 
