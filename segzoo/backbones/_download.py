@@ -24,9 +24,7 @@ def fetch(url: str, argument: str) -> str:
         raise download_error(url, argument, error) from error
 
 
-def download_error(
-    url: str, argument: str, error: object, file: str | None = None
-) -> ValueError:
+def download_error(url: str, argument: str, error: object, file: str | None = None) -> ValueError:
     """The error of a published file that cannot be downloaded; `file` is its name in the cache.
 
     Example:

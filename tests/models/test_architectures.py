@@ -58,6 +58,13 @@ def test_fcn_has_only_the_layers_that_its_stride_needs(stride):
     }
 
 
+@pytest.mark.parametrize("stride", [16, 32])
+def test_fcn_takes_only_the_maps_it_scores_from_a_named_backbone(stride, rng):
+    model = models.FCN("vgg16", 2, stride=stride, head_filters=4, backbone_weights=None)
+    assert len(model.get_layer("backbone").outputs) == (2 if stride == 16 else 1)
+    assert tuple(model(rng.uniform(0, 255, (1, 40, 47, 3))).shape) == (1, 40, 47, 2)
+
+
 def test_fcn_upsampling_starts_as_bilinear_interpolation(rng):
     layer = keras.layers.Conv2DTranspose(
         3, 8, strides=4, padding="same", use_bias=False,

@@ -193,7 +193,7 @@ MALFORMED = [
     (3.5, "float"),
     (True, "bool"),
     ({"size": [3, 4], "counts": "0"}, "dict.*from_coco"),
-    (object(), "received object"),
+    (Ellipsis, "received ellipsis"),
 ]
 
 
