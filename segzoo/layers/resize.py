@@ -57,10 +57,10 @@ def _weights(out_size, in_size, interpolation, align_corners, dtype):
     return ops.cast(weights, dtype)
 
 
-def _size(x):
+def _size(x) -> tuple[Any, Any]:
     """Height and width of `x`: ints where they are static, scalar tensors otherwise."""
-    static, dynamic = x.shape, ops.shape(x)
-    return tuple(dynamic[axis] if static[axis] is None else static[axis] for axis in (1, 2))
+    (height, width), dynamic = x.shape[1:3], ops.shape(x)
+    return (dynamic[1] if height is None else height, dynamic[2] if width is None else width)
 
 
 def _static(*sizes) -> bool:

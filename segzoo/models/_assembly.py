@@ -61,7 +61,7 @@ def check_arguments(
                 f"`input_shape` must have a height and width of at least {MINIMUM_SIZE}, received "
                 f"input_shape={input_shape}"
             )
-    return shape
+    return shape[0], shape[1], shape[2]
 
 
 def check_option(argument: str, value: Any, accepted: Sequence[Any]) -> None:

@@ -137,7 +137,7 @@ def UNet(
 
     if backbone is None:
         features = _paper_encoder(image, widths[::-1], rates[0], block)
-        strides, rounds_up = [2**level for level in range(len(widths))], True
+        strides, rounds_up = tuple(2**level for level in range(len(widths))), True
         widths, rates = widths[1:], rates[1:]
     else:
         encoder = _assembly.build_encoder(

@@ -10,7 +10,13 @@ import pytest
 import tensorflow as tf
 
 from segzoo import metrics
-from tests.metrics.test_training import dataset, every_metric, small_model
+from tests.metrics.test_training import (
+    compiled,
+    dataset,
+    every_metric,
+    expected_logs,
+    small_model,
+)
 
 ALL = [*every_metric(), metrics.ConfusionMatrix(normalize="true")]
 
@@ -132,3 +138,14 @@ def test_a_fresh_process_and_two_replicas_give_the_same_values(rng, tmp_path):
         for key, value in expected.items():
             assert logs[run][key] == pytest.approx(value, abs=1e-6), (run, key)
     assert set(logs["refitted"]) == set(expected)
+
+
+def test_fit_compiles_with_xla(rng):
+    x, y = dataset(rng)
+    model = small_model()
+    some = [metrics.IoU(average=None), metrics.ThresholdSearch(5), metrics.BoundaryIoU()]
+    compiled(model, metrics=some, jit_compile=True)
+    fit = model.fit(x, y, batch_size=4, validation_data=(x, y), verbose=0)
+    expected = expected_logs(y, model.predict(x, verbose=0))
+    for key in ("iou", "boundary_iou"):
+        assert fit.history[f"val_{key}"][-1] == pytest.approx(expected[key], abs=1e-6)
