@@ -6,9 +6,11 @@ graph (`dilation.rebuild`), which settles names, padding, output stride and inpu
 are loaded into the published network before, where their layout fits, and carried over.
 """
 
+import contextlib
 import difflib
 import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
 
 import keras
@@ -130,6 +132,11 @@ def build(
     """
     row = info(name)
     _check(row, input_shape, output_stride)
+    with _room_for_deep_graphs():
+        return _build(row, weights, input_shape, output_stride, preprocessing, features)
+
+
+def _build(row, weights, input_shape, output_stride, preprocessing, features):
     file = _weights_file(row, weights)
     source = _load_source(row, None if file else weights)
     channels = input_shape[-1]
@@ -151,6 +158,21 @@ def build(
     elif file is not None:
         _load_file(file, source, backbone, lambda: _carry_over(network, channels, statistics))
     return backbone
+
+
+@contextlib.contextmanager
+def _room_for_deep_graphs():
+    """Lift Python's recursion limit for the time of a build.
+
+    Keras walks a graph by recursion along its longest path. EfficientNet-L2 has nearly a thousand
+    layers in a row, which is all that Python allows by default.
+    """
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, 10_000))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def _near(name: object, known: Iterable[str]) -> str:

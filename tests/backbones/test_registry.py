@@ -239,3 +239,14 @@ def test_page_of_the_backbones_is_up_to_date():
     assert (docs / "backbones.md").read_text(encoding="utf-8") == page, (
         "run: python docs/generate_backbones.py"
     )
+
+
+def test_deep_networks_build_where_the_stack_is_deep_already(empty_weights):
+    def below(frames):
+        if frames:
+            return below(frames - 1)
+        return backbones.build("efficientnetl2", weights=None)
+
+    limit = sys.getrecursionlimit()
+    assert below(300).name == "backbone"
+    assert sys.getrecursionlimit() == limit

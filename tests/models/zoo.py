@@ -70,3 +70,11 @@ REAL = {
 }
 
 ALL = {**TINY, **REAL}
+
+# Every decoder on three families that pad differently: ResNet pads both sides by hand, MobileNetV2
+# as its static size would have it, Xception's stem not at all.
+PADDINGS = {
+    f"{builder}-{backbone}": _small(builder, backbone)
+    for builder in ("DeepLabV3Plus", "FCN", "UNet", "UNetPlusPlus")
+    for backbone in ("resnet18", "mobilenetv2", "xception")
+} | {"EffNetUNet-b0": _small("EffNetUNet", "b0")}
