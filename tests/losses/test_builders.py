@@ -1,0 +1,68 @@
+"""Losses on the outputs of the models: every loss on every builder, and deep supervision."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+
+from segzoo import losses, metrics, models
+from tests.models.zoo import TINY, tiny_backbone
+
+CLASSES = [
+    getattr(losses, name) for name in losses.__all__ if inspect.isclass(getattr(losses, name))
+]
+FOR_ONE = {losses.LovaszHinge}
+FOR_SEVERAL = {losses.CategoricalCrossentropy, losses.CategoricalFocal, losses.LovaszSoftmax}
+BUILDERS = ("deeplab-tiny", "fcn8-tiny", "unet-tiny", "unetpp-own")
+
+
+def every_loss(classes):
+    """The sum of all losses that are defined for so many classes."""
+    out = FOR_SEVERAL if classes == 1 else FOR_ONE
+    return sum(cls() for cls in CLASSES if cls not in out | {losses.Compound})
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+@pytest.mark.parametrize("classes", [1, 3])
+def test_every_loss_trains_every_builder(builder, classes, rng):
+    model, loss = TINY[builder](classes, (40, 36, 3)), every_loss(classes)
+    assert len(loss.parts) >= 13
+    x = rng.uniform(0, 1, (2, 40, 36, 3)).astype("float32")
+    y = rng.integers(0, max(classes, 2), (2, 40, 36))
+    model.compile("sgd", loss)
+    expected = float(loss(y, model(x, training=True)))
+    before = [w.copy() for w in model.get_weights()]
+    value = model.fit(x, y, verbose=0).history["loss"][0]
+    assert np.isfinite(value) and np.isfinite(expected)
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+    assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("backbone", ["own", "backbone"])
+def test_deep_supervision_of_unet_plus_plus_takes_a_loss_for_each_output(backbone, rng):
+    model = models.UNetPlusPlus(
+        None if backbone == "own" else tiny_backbone(),
+        1,
+        filters=(4, 6, 8, 10, 12),
+        deep_supervision=True,
+        dropout=0.0,
+    )
+    share = [0.25, 0.25, 0.5, 1.0]
+    model.compile(
+        keras.optimizers.SGD(0.0),
+        loss=[losses.Dice()] * 4,
+        loss_weights=share,
+        metrics=[None, None, None, [metrics.IoU()]],
+    )
+    x = rng.uniform(0, 1, (2, 40, 36, 3)).astype("float32")
+    y = rng.integers(0, 2, (2, 40, 36, 1))
+    w = rng.uniform(0, 1, (2, 40, 36)).astype("float32")
+    history = model.fit(x, [y] * 4, sample_weight=[w] * 4, verbose=0).history
+    outputs = model(x)
+    parts = [float(losses.Dice()(y, output, w)) for output in outputs]
+    assert history["loss"][0] == pytest.approx(np.dot(share, parts), rel=1e-5)
+    iou = metrics.IoU()
+    iou.update_state(y, outputs[-1])
+    (key,) = (name for name in history if name.endswith("iou"))
+    assert history[key][0] == pytest.approx(float(iou.result()), rel=1e-5)
