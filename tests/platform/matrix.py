@@ -67,7 +67,8 @@ def attempt(check, *arguments):
     try:
         check(*arguments)
     except Exception as error:
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
+        lines = str(error).strip().splitlines() or ["no message"]
+        return f"{type(error).__name__}: {lines[-1]}"
     return "works"
 
 
