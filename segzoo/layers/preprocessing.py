@@ -64,10 +64,19 @@ class ImageNormalization(keras.layers.Layer):
         self.reverse_channels = reverse_channels
         self.constant_channel = constant_channel
 
+    def build(self, input_shape):
+        """Note the number of channels."""
+        self._channels = input_shape[-1]
+
     def call(self, inputs):
         """Normalize a batch of images."""
         dtype = keras.backend.result_type(self.compute_dtype, "float32")
         channels = inputs.shape[-1]
+        if channels is None:  # Keras traces so when a model is fed with another number of channels
+            raise ValueError(
+                f"the images must have {self._channels} channels, as the model was built for; "
+                f"received images of shape {tuple(inputs.shape)}, whose channels vary"
+            )
         x = ops.cast(inputs, dtype)
         x = x - ops.convert_to_tensor(per_channel(self.mean, channels), dtype)
         x = x / ops.convert_to_tensor(per_channel(self.std, channels), dtype)

@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +78,7 @@ def check_rate(argument: str, value: float) -> None:
 
 def check_widths(argument: str, values: Sequence[int], least: int = 1) -> tuple[int, ...]:
     """Raise ValueError unless `values` are at least `least` widths; return them as a tuple."""
-    widths = tuple(values)
+    widths = tuple(values) if isinstance(values, Iterable) else ()
     if len(widths) < least or not all(isinstance(n, int) and n >= 1 for n in widths):
         raise ValueError(
             f"`{argument}` must be at least {least} ints >= 1, received {argument}={values}"

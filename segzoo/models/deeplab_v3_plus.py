@@ -95,6 +95,8 @@ def DeepLabV3Plus(
         ("decoder_filters", decoder_filters),
     ):
         _assembly.check_widths(argument, [value])
+    if aspp_dilations is not None:
+        _assembly.check_widths("aspp_dilations", aspp_dilations)
     if weights is not None and _published.is_published(backbone, weights):
         return _published.build(
             backbone,

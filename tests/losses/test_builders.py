@@ -31,10 +31,9 @@ def test_every_loss_trains_every_builder(builder, classes, rng):
     x = rng.uniform(0, 1, (2, 40, 36, 3)).astype("float32")
     y = rng.integers(0, max(classes, 2), (2, 40, 36))
     model.compile("sgd", loss)
-    expected = float(loss(y, model(x, training=True)))
     before = [w.copy() for w in model.get_weights()]
     value = model.fit(x, y, verbose=0).history["loss"][0]
-    assert np.isfinite(value) and np.isfinite(expected)
+    assert np.isfinite(value)
     assert all(np.isfinite(w).all() for w in model.get_weights())
     assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
 

@@ -228,6 +228,14 @@ BAD = {
         lambda: models.UNet(None, decoder_filters=(8, 0)),
         "`decoder_filters`",
     ),
+    "one width for several": (
+        lambda: models.UNet(None, decoder_filters=256),
+        "`decoder_filters`.*256",
+    ),
+    "one dilation for several": (
+        lambda: models.DeepLabV3Plus(tiny_backbone(), aspp_dilations=6),
+        "`aspp_dilations`.*6",
+    ),
     "too few widths for the backbone": (
         lambda: models.UNetPlusPlus(tiny_backbone(), filters=(8, 8)),
         "`filters` must have at least 4",
@@ -244,6 +252,13 @@ def test_bad_arguments_raise_and_say_what_would_do(what):
     make, message = BAD[what]
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_images_of_other_channels_are_refused_after_right_ones_too(rng):
+    model = models.UNet("mobilenetv2", 1, backbone_weights=None, decoder_filters=(4, 4, 4, 4, 4))
+    model.predict(np.zeros((1, 64, 64, 3)), verbose=0)
+    with pytest.raises(ValueError, match="must have 3 channels"):
+        model.predict(np.zeros((1, 64, 64, 1)), verbose=0)
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
