@@ -1,0 +1,184 @@
+"""One library's worker: builds one model, and takes a step of it whenever it is told to.
+
+Started by `bench_models.py`, it reads a command per line and answers each with a line of JSON. It
+imports its own library alone, so that the runner can start it in that library's environment.
+
+    python model_worker.py LIBRARY CASE
+"""
+
+import ctypes
+import functools
+import gc
+import importlib
+import json
+import os
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("SM_FRAMEWORK", "tf.keras")  # read by segmentation_models
+
+import numpy as np
+from model_cases import CASES
+
+
+def batch(case):
+    """An image batch and its targets: masks, or one-hot labels."""
+    rng = np.random.default_rng(0)
+    x = rng.random(case.shape, dtype="float32")
+    if case.exclusive:
+        labels = rng.integers(0, case.classes, case.shape[:3])
+        return x, np.eye(case.classes, dtype="float32")[labels]
+    return x, (rng.random((*case.shape[:3], case.classes)) < 0.5).astype("float32")
+
+
+class KerasSteps:
+    """Steps of a model in Keras 2 or 3: stochastic gradient descent on cross-entropy."""
+
+    def __init__(self, case, make, keras):
+        self.x, self.y = batch(case)
+        self.make, self.keras = make, keras
+        self.loss = ("categorical" if case.exclusive else "binary") + "_crossentropy"
+
+    def build(self):
+        self.model = None
+        self.keras.backend.clear_session()
+        gc.collect()
+        start = time.perf_counter()
+        self.model = self.make()
+        self.model.compile(self.keras.optimizers.SGD(0.01), self.loss)
+        return time.perf_counter() - start
+
+    def predict(self):
+        return self.model.predict_on_batch(self.x)
+
+    def train(self):
+        return float(self.model.train_on_batch(self.x, self.y))
+
+
+class TorchSteps:
+    """The same of a PyTorch model whose outputs are logits."""
+
+    def __init__(self, case, make, torch):
+        self.torch, self.make = torch, make
+        # Channels last is PyTorch's faster layout for convolutions on CPUs.
+        self.layout = torch.channels_last
+        self.x, self.y = (
+            torch.from_numpy(array.transpose(0, 3, 1, 2)).to(memory_format=self.layout)
+            for array in batch(case)
+        )
+
+    def build(self):
+        self.model = self.optimizer = None
+        gc.collect()
+        start = time.perf_counter()
+        self.model = self.make().to(memory_format=self.layout)
+        self.optimizer = self.torch.optim.SGD(self.model.parameters(), 0.01)
+        return time.perf_counter() - start
+
+    def predict(self):
+        self.model.eval()
+        with self.torch.inference_mode():
+            return self.model(self.x).sigmoid().numpy()
+
+    def train(self):
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.torch.nn.functional.binary_cross_entropy_with_logits(self.model(self.x), self.y)
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+
+def hub_deeplab(hub, shape, classes):
+    """keras-hub's DeepLabV3+ as its documentation puts it together, on ResNet50."""
+    encoder = hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 128, 256, 512],
+        stackwise_num_blocks=[3, 4, 6, 3],
+        stackwise_num_strides=[1, 2, 2, 2],
+        block_type="bottleneck_block",
+        image_shape=shape,
+    )
+    backbone = hub.models.DeepLabV3Backbone(
+        image_encoder=encoder,
+        projection_filters=48,
+        low_level_feature_key="P2",
+        spatial_pyramid_pooling_key="P5",
+        upsampling_size=8,
+        dilation_rates=[6, 12, 18],
+        image_shape=shape,
+    )
+    return hub.models.DeepLabV3ImageSegmenter(backbone, classes, activation="sigmoid")
+
+
+def maker(library, module, case):
+    """A function that builds the model of `case` in a library."""
+    shape, classes = case.shape[1:], case.classes
+    if library == "segzoo":
+        return functools.partial(
+            getattr(module.models, case.builder),
+            classes=classes,
+            input_shape=shape,
+            backbone_weights=None,
+            preprocessing=False,
+            **case.options,
+        )
+    if library == "keras_hub":
+        return functools.partial(hub_deeplab, module, shape, classes)
+    own = {
+        "notebook": {},
+        "segmentation_models": {"input_shape": shape, "classes": classes},
+        "segmentation_models_pytorch": {"classes": classes},
+    }
+    return functools.partial(getattr(module, case.peer), **own[library], **case.peer_options)
+
+
+def steps_of(library, case):
+    """The steps of `case` in a library, and its name with the versions that decide its speed."""
+    module = importlib.import_module("notebooks" if library == "notebook" else library)
+    make = maker(library, module, case)
+    name = f"{library.replace('_', '-')} {getattr(module, '__version__', '')}".strip()
+    if library == "segmentation_models_pytorch":
+        import torch
+
+        return TorchSteps(case, make, torch), f"{name}, PyTorch {torch.__version__}"
+    import tensorflow as tf
+
+    versions = f"{name}, Keras {tf.keras.__version__}, TensorFlow {tf.__version__}"
+    return KerasSteps(case, make, tf.keras), versions
+
+
+def peak_memory(step):
+    """The largest MiB that the process holds during a step; what it has freed is given back."""
+    ctypes.CDLL(None).malloc_trim(0)
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    step()
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def main():
+    # Libraries print to standard output, so the answers keep a handle of their own.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    library, name = sys.argv[1:]
+    steps, versions = steps_of(library, CASES[name])
+    print(json.dumps(versions), file=answers, flush=True)
+    for line in sys.stdin:
+        command = line.strip()
+        if command == "build":
+            result = steps.build()
+        elif command == "memory":
+            result = peak_memory(steps.train)
+        else:
+            start = time.perf_counter()
+            getattr(steps, command)()
+            result = time.perf_counter() - start
+        print(json.dumps(result), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
