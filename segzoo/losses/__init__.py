@@ -5,11 +5,23 @@ and scale: `Dice() + 0.5 * BinaryFocal()`.
 """
 
 from segzoo.losses._base import Compound
+from segzoo.losses.binary import (
+    BinaryCrossentropy,
+    BinaryFocal,
+    binary_crossentropy_loss,
+    binary_focal_loss,
+)
 from segzoo.losses.boundary import (
     BoundaryF1,
     CenterlineDice,
     boundary_f1_loss,
     centerline_dice_loss,
+)
+from segzoo.losses.categorical import (
+    CategoricalCrossentropy,
+    CategoricalFocal,
+    categorical_crossentropy_loss,
+    categorical_focal_loss,
 )
 from segzoo.losses.combined import BCEDice, bce_dice_loss
 from segzoo.losses.lovasz import (
@@ -17,16 +29,6 @@ from segzoo.losses.lovasz import (
     LovaszSoftmax,
     lovasz_hinge_loss,
     lovasz_softmax_loss,
-)
-from segzoo.losses.pixelwise import (
-    BinaryCrossentropy,
-    BinaryFocal,
-    CategoricalCrossentropy,
-    CategoricalFocal,
-    binary_crossentropy_loss,
-    binary_focal_loss,
-    categorical_crossentropy_loss,
-    categorical_focal_loss,
 )
 from segzoo.losses.region import (
     Dice,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from segzoo.losses._base import Compound, SegmentationLoss, as_function, register
-from segzoo.losses.pixelwise import BinaryCrossentropy
+from segzoo.losses.binary import BinaryCrossentropy
 from segzoo.losses.region import Dice
 
 

@@ -1,0 +1,145 @@
+"""Losses of exclusive classes: cross-entropy and focal loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras import ops
+
+from segzoo import _targets
+from segzoo.losses._base import (
+    as_function,
+    at_least,
+    register,
+    several_classes,
+    weights_of_classes,
+)
+from segzoo.losses._pixel import PixelLoss, cost, power
+
+
+class _CategoricalLoss(PixelLoss):
+    """Base of the losses of exclusive classes."""
+
+    _instead: str
+
+    def call(self, y_true: Any, y_pred: Any, weights: Any = None) -> tuple[Any, Any]:
+        """Returns (B, H, W), and the divisor of the sum."""
+        several_classes(self, y_pred, self._instead)
+        classes = y_pred.shape[-1]
+        valid = _targets.valid_mask(y_true, classes, self._ignored, exclusive=True)
+        targets = _targets.dense_targets(y_true, classes, valid, y_pred.dtype)
+        targets = ops.stop_gradient(targets)
+        counted = None if valid is None else ops.cast(valid, y_pred.dtype)
+        class_weights = weights_of_classes(self.class_weights, y_pred)
+        weighted = targets
+        if self.label_smoothing:
+            weighted = targets * (1 - self.label_smoothing) + self.label_smoothing / classes
+            if counted is not None:
+                weighted = weighted * counted
+        if class_weights is not None:
+            counted = ops.sum(targets * class_weights, axis=-1, keepdims=True)
+            weighted = weighted * class_weights
+        costs = -ops.log_softmax(y_pred, axis=-1) if self.from_logits else cost(y_pred)
+        values = self._losses(weighted, y_pred, costs)
+        if weights is not None:
+            values = values * ops.squeeze(weights, -1)
+        return values, self._divisor(y_pred, counted, weights)
+
+    def _losses(self, targets: Any, y_pred: Any, costs: Any) -> Any:
+        raise NotImplementedError
+
+
+@register
+class CategoricalCrossentropy(_CategoricalLoss):
+    """Cross-entropy of exclusive classes.
+
+        CategoricalCrossentropy = mean of -sum_c y_c log p_c
+
+    With `class_weights` w the mean is sum_i w_i loss_i / sum_i w_i, w_i the weight of the class of
+    pixel i. Logarithms of probabilities are cut off at 1e-7.
+
+    Args:
+        <shared>
+
+    Returns:
+        A scalar >= 0; (B, H, W) with `reduction="none"`.
+
+    Raises:
+        ValueError: for one class, arguments out of range, or shapes that do not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> labels, logits = np.array([[[2, 0]]]), np.zeros((1, 1, 2, 3))
+        >>> print(round(float(CategoricalCrossentropy(from_logits=True)(labels, logits)), 4))
+        1.0986
+
+    Reference:
+        Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR
+        2015, arXiv 1411.4038, section 3 (a loss summed over pixels).
+    """
+
+    _instead = "BinaryCrossentropy"
+
+    def _losses(self, targets: Any, y_pred: Any, costs: Any) -> Any:
+        return ops.sum(targets * costs, axis=-1)
+
+
+@register
+class CategoricalFocal(_CategoricalLoss):
+    """Focal loss of exclusive classes.
+
+        CategoricalFocal = mean of -sum_c alpha y_c (1 - p_c) ** gamma log p_c
+
+    Args:
+        gamma: the focusing exponent, >= 0; 0 gives cross-entropy.
+        alpha: factor >= 0 of the whole, or `None` for 1; for a factor of each class use
+            `class_weights`.
+        <shared>
+
+    Returns:
+        A scalar >= 0; (B, H, W) with `reduction="none"`.
+
+    Raises:
+        ValueError: for one class, arguments out of range, or shapes that do not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> labels, logits = np.array([[[2, 0]]]), np.zeros((1, 1, 2, 3))
+        >>> print(round(float(CategoricalFocal(from_logits=True)(labels, logits)), 4))
+        0.4883
+
+    Reference:
+        Lin, Goyal, Girshick, He, Dollar, "Focal Loss for Dense Object Detection", ICCV 2017,
+        arXiv 1708.02002, equation 5, with the softmax probability of the true class.
+    """
+
+    _instead = "BinaryFocal"
+
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        alpha: float | None = None,
+        from_logits: bool = False,
+        class_weights: Sequence[float] | None = None,
+        ignore_class: int | Sequence[int] | None = None,
+        label_smoothing: float = 0.0,
+        name: str | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+    ):
+        super().__init__(
+            from_logits, class_weights, ignore_class, label_smoothing, name, reduction, dtype
+        )
+        self.gamma = at_least("gamma", gamma)
+        self.alpha = alpha if alpha is None else at_least("alpha", alpha)
+
+    def _losses(self, targets: Any, y_pred: Any, costs: Any) -> Any:
+        q = -ops.expm1(-costs) if self.from_logits else 1 - y_pred
+        focus = power(q, self.gamma)
+        scale = 1.0 if self.alpha is None else self.alpha
+        return scale * ops.sum(targets * focus * costs, axis=-1)
+
+
+categorical_crossentropy_loss = as_function(CategoricalCrossentropy)
+categorical_focal_loss = as_function(CategoricalFocal)
