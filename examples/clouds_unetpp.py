@@ -15,7 +15,6 @@ from pathlib import Path
 import keras
 import numpy as np
 from _shared import (
-    CLOUD_TYPES,
     common_options,
     draw_history,
     draw_rows,
@@ -27,9 +26,9 @@ from _shared import (
     read_csv,
     read_image,
     resize_mask,
-    write_clouds,
     write_csv,
 )
+from _synthetic import CLOUD_TYPES, write_clouds
 
 import segzoo
 

@@ -23,8 +23,8 @@ from _shared import (
     parse,
     read_csv,
     read_image,
-    write_flood,
 )
+from _synthetic import write_flood
 
 import segzoo
 

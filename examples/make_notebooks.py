@@ -2,8 +2,8 @@
 
     python examples/make_notebooks.py
 
-A notebook holds the program's functions, those helpers of `_shared.py` that they need, and the body
-of `main`, cut at its numbered comments.
+A notebook holds the program's functions, those helpers of `_shared.py` and `_synthetic.py` that
+they need, and the body of `main`, cut at its numbered comments.
 """
 
 import ast
@@ -25,6 +25,7 @@ INSTALL = """\
 SEGZOO = "../.."  # where to install segzoo from: the path of a checkout, or a URL
 %pip install -q {SEGZOO} matplotlib scikit-image scipy"""
 SETTING = "quick"
+SHARED = ("_shared", "_synthetic")
 OPTIONS = f"""\
 argv = ["--{SETTING}", "--output", "output"]  # what would follow the program's name"""
 
@@ -106,10 +107,10 @@ def cell(kind: str, text: str) -> dict:
 def notebook(program: str) -> str:
     """The notebook of a program, as the text of its file."""
     own = statements((HERE / f"{program}.py").read_text())
-    shared = statements((HERE / "_shared.py").read_text())
+    shared = [pair for name in SHARED for pair in statements((HERE / f"{name}.py").read_text())]
     helpers = {name: pair for pair in shared for name in bound(pair[0])}
     imported = [node for node, _ in own + shared if isinstance(node, ast.Import | ast.ImportFrom)]
-    imported = [node for node in imported if getattr(node, "module", "") != "_shared"]
+    imported = [node for node in imported if getattr(node, "module", "") not in SHARED]
     defined = [pair for pair in own if bound(pair[0])]
     helpers = with_helpers([node for node, _ in defined], helpers)
     code = [node for node, _ in [*defined, *helpers.values()]]

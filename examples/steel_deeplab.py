@@ -26,8 +26,8 @@ from _shared import (
     read_csv,
     read_image,
     write_csv,
-    write_steel,
 )
+from _synthetic import write_steel
 
 import segzoo
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import keras
 import numpy as np
 from _shared import (
-    STREET_CLASSES,
     common_options,
     draw_history,
     draw_rows,
@@ -22,8 +21,8 @@ from _shared import (
     judge,
     overlay,
     parse,
-    write_streets,
 )
+from _synthetic import STREET_CLASSES, write_streets
 from PIL import Image
 
 import segzoo

@@ -20,6 +20,7 @@ import segzoo
 EXAMPLES = Path(__file__).parent.parent / "examples"
 sys.path.insert(0, str(EXAMPLES))
 shared = importlib.import_module("_shared")
+synthetic = importlib.import_module("_synthetic")
 make_notebooks = importlib.import_module("make_notebooks")
 PROGRAMS = {name: importlib.import_module(name) for name in make_notebooks.PROGRAMS}
 flood, clouds, streets, roofs, steel = PROGRAMS.values()
@@ -49,7 +50,7 @@ def test_quick_is_smaller_and_what_is_typed_wins(program, tmp_path):
 
 def test_only_programs_ask_to_be_run_in_their_quick_setting():
     having = {path.stem for path in EXAMPLES.glob("*.py") if '"--quick"' in path.read_text()}
-    assert set(PROGRAMS) <= having and not {"_shared", "make_notebooks"} & having
+    assert set(PROGRAMS) <= having and not {"_shared", "_synthetic", "make_notebooks"} & having
 
 
 def test_a_score_below_the_floor_ends_with_an_error(capsys):
@@ -69,18 +70,18 @@ def sets(tmp_path_factory) -> dict[str, Path]:
     """A few images of every set, painted with seed 5."""
     folder = tmp_path_factory.mktemp("sets")
     return {
-        "flood": shared.write_flood(folder / "flood", 10, 5),
-        "clouds": shared.write_clouds(folder / "clouds", 9, 5),
-        "streets": shared.write_streets(folder / "streets", 15, 5),
-        "roofs": shared.write_roofs(folder / "roofs", 8, 5),
-        "steel": shared.write_steel(folder / "steel", 8, 5),
+        "flood": synthetic.write_flood(folder / "flood", 10, 5),
+        "clouds": synthetic.write_clouds(folder / "clouds", 9, 5),
+        "streets": synthetic.write_streets(folder / "streets", 15, 5),
+        "roofs": synthetic.write_roofs(folder / "roofs", 8, 5),
+        "steel": synthetic.write_steel(folder / "steel", 8, 5),
     }
 
 
 def test_flood_set_reads_back_as_painted(sets):
     table = shared.read_csv(sets["flood"] / "metadata.csv")
     assert table[3] == {"Image": "3.jpg", "Mask": "3.png"} and len(table) == 10
-    image, mask = shared.paint_flood(np.random.default_rng(5), (192, 256))
+    image, mask = synthetic.paint_flood(np.random.default_rng(5), (192, 256))
     read = shared.read_image(sets["flood"] / "Mask/0.png", (192, 256), "L")[..., 0]
     np.testing.assert_array_equal(read, mask * 255)
     read = shared.read_image(sets["flood"] / "Image/0.jpg", (192, 256))
@@ -94,7 +95,7 @@ def test_flood_set_reads_back_as_painted(sets):
 def test_clouds_set_reads_back_as_painted(sets):
     runs = clouds.read_table(sets["clouds"] / "train.csv")
     assert len(runs) == 9 and all(list(row) == list(clouds.CLOUD_TYPES) for row in runs.values())
-    _, masks = shared.paint_clouds(np.random.default_rng(5), (350, 525))
+    _, masks = synthetic.paint_clouds(np.random.default_rng(5), (350, 525))
     for kind, run in enumerate(runs["0000000.jpg"].values()):
         decoded = segzoo.rle.decode(run, (1400, 2100))
         np.testing.assert_array_equal(decoded[::4, ::4], masks[..., kind])
@@ -120,7 +121,7 @@ def test_streets_set_reads_back_as_painted(sets):
     held_out, _ = streets.read_pairs(sets["streets"] / "val", 64)
     assert images.shape == (12, 256, 256, 3) and held_out.shape == (3, 64, 64, 3)
     first = sorted((sets["streets"] / "train").glob("*.jpg")).index(sets["streets"] / "train/1.jpg")
-    _, painted = shared.paint_street(np.random.default_rng(5))
+    _, painted = synthetic.paint_street(np.random.default_rng(5))
     assert (labels[first] == painted).mean() > 0.98  # JPEG blurs the outlines, as in the real set
     assert len(np.unique(labels)) == 13
 
@@ -129,7 +130,7 @@ def test_roofs_set_reads_back_as_painted(sets):
     images, masks = roofs.read_training(sets["roofs"] / "training", 256)
     rng = np.random.default_rng(5)
     for number in range(8):
-        image, mask = shared.paint_roofs(rng)
+        image, mask = synthetic.paint_roofs(rng)
         np.testing.assert_array_equal(masks[number, ..., 0], mask)
         assert np.abs(images[number] - image.clip(0, 255)).max() < 1
     assert len(list((sets["roofs"] / "test/images/img").glob("*.tif"))) == 1
@@ -146,7 +147,7 @@ def test_steel_set_reads_back_as_painted(sets, tmp_path, together):
         folder = tmp_path
     runs, rng = steel.read_table(folder), np.random.default_rng(5)
     for encoded in runs.values():
-        _, masks = shared.paint_steel(rng)
+        _, masks = synthetic.paint_steel(rng)
         np.testing.assert_array_equal(segzoo.rle.decode_classes(encoded, (256, 1600)), masks)
 
 
@@ -273,7 +274,7 @@ def test_notebook_defines_every_name_that_it_uses(program):
     book = json.loads((EXAMPLES / "notebooks" / f"{program}.ipynb").read_text())
     code = ["".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "code"]
     assert code[0].startswith("SEGZOO = ") and "%pip install" in code[0]
-    assert not any("_shared" in cell for cell in code)
+    assert not any("_shared" in cell or "_synthetic" in cell for cell in code)
     known, used = {*dir(builtins), "__doc__"}, set()
     for node in ast.walk(ast.parse("\n".join(code[1:]))):
         if isinstance(node, ast.Name):

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import layers
 
+from segzoo.layers.normalization import BatchNormalization
 from segzoo.layers.pooling import DilatedPooling2D, PhaseShift2D
 
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
@@ -165,7 +166,7 @@ class _Walker:
 
     def _make(self, operation, changes=None):
         """Make a layer anew from its config, with some entries changed."""
-        kind, config = _public_class(operation), operation.get_config()
+        kind, config = _own_class(operation), operation.get_config()
         if config.get("groups", 1) > 1:
             kind, config = layers.DepthwiseConv2D, _depthwise(config)
         if getattr(getattr(operation, "activation", None), "__name__", None) == "swish":
@@ -208,9 +209,14 @@ class _Walker:
         return self._make(layer, {"cropping": crop})(x)
 
 
-def _public_class(operation):
-    # The `efficientnet` package makes its Dropout inside a function, where no loader finds it.
-    return layers.Dropout if isinstance(operation, layers.Dropout) else type(operation)
+def _own_class(operation):
+    """The class to make an operation anew in."""
+    if isinstance(operation, layers.Dropout):
+        # The `efficientnet` package makes its Dropout inside a function, where no loader finds it.
+        return layers.Dropout
+    if type(operation) is layers.BatchNormalization:
+        return BatchNormalization
+    return type(operation)
 
 
 def _times(pairs, factor):

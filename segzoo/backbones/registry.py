@@ -279,8 +279,8 @@ def _carry_over(network: Rebuilt, channels, statistics):
                 ),
                 *rest,
             ]
-        elif type(new) is not type(old) and values:  # grouped -> depthwise: (h, w, 1, C)
-            values[0] = np.swapaxes(values[0], 2, 3)
+        elif values and values[0].shape != tuple(new.weights[0].shape):
+            values[0] = np.swapaxes(values[0], 2, 3)  # grouped (h, w, 1, C) -> depthwise
         new.set_weights(values)
 
 

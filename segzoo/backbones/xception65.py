@@ -22,6 +22,7 @@ import keras
 
 from segzoo.backbones import _papers as papers
 from segzoo.backbones._rows import Row
+from segzoo.layers.normalization import BatchNormalization
 
 # name, filters of its three separable convolutions, stride, shortcut
 _BLOCKS: tuple[tuple[str, tuple[int, int, int], int, str | None], ...] = (
@@ -150,7 +151,7 @@ def separable_conv(
         strides: int >= 1, of the depthwise convolution.
         dilation_rate: int >= 1, of the depthwise convolution.
         activate_first: bool, one ReLU in front instead of one behind each convolution.
-        **normalization: of the two `keras.layers.BatchNormalization`.
+        **normalization: of the two `BatchNormalization`.
 
     Returns:
         Tensor (B, ceil(H / strides), ceil(W / strides), filters).
@@ -167,11 +168,11 @@ def separable_conv(
         use_bias=False,
         name=f"{name}_depthwise",
     )(x)
-    x = keras.layers.BatchNormalization(name=f"{name}_depthwise_BN", **normalization)(x)
+    x = BatchNormalization(name=f"{name}_depthwise_BN", **normalization)(x)
     if not activate_first:
         x = _relu(x, f"{name}_depthwise")
     x = keras.layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_pointwise")(x)
-    x = keras.layers.BatchNormalization(name=f"{name}_pointwise_BN", **normalization)(x)
+    x = BatchNormalization(name=f"{name}_pointwise_BN", **normalization)(x)
     return x if activate_first else _relu(x, f"{name}_pointwise")
 
 
@@ -189,7 +190,7 @@ def _conv(x, filters: int, size: int, name: str, momentum: float, strides=1, pad
         use_bias=False,
         name=name,
     )(x)
-    return keras.layers.BatchNormalization(momentum=momentum, name=f"{name}_BN")(x)
+    return BatchNormalization(momentum=momentum, name=f"{name}_BN")(x)
 
 
 def _relu(x, name: str):

@@ -2,12 +2,14 @@
 
 from segzoo.layers.aspp import AtrousSpatialPyramidPooling
 from segzoo.layers.blocks import ConvBlock, SeparableConvBlock
+from segzoo.layers.normalization import BatchNormalization
 from segzoo.layers.pooling import DilatedPooling2D, PhaseShift2D
 from segzoo.layers.preprocessing import ImageNormalization
 from segzoo.layers.resize import CropLike, ResizeLike, Upsample
 
 __all__ = [
     "AtrousSpatialPyramidPooling",
+    "BatchNormalization",
     "ConvBlock",
     "CropLike",
     "DilatedPooling2D",

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from segzoo.layers.normalization import BatchNormalization
+
 NORMALIZATIONS = ("batch", "group", "layer", "instance", None)
 
 
@@ -21,7 +23,7 @@ def normalization_layer(kind: str | None, channels: int, **kwargs: Any):
     if kind == "batch":
         # Keras's momentum of 0.99 still carries the initial variance after hundreds of steps,
         # so that a short training scores well in training and at zero in validation.
-        return keras.layers.BatchNormalization(momentum=0.9, **kwargs)
+        return BatchNormalization(momentum=0.9, **kwargs)
     if kind == "group":
         most = min(32, max(1, channels // 8))
         groups = next(g for g in range(most, 0, -1) if channels % g == 0)

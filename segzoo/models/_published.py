@@ -26,7 +26,7 @@ from segzoo.backbones._download import fetch
 from segzoo.backbones.channels import adapt_kernel
 from segzoo.backbones.weights import layer_shapes, load_weights
 from segzoo.backbones.xception65 import separable_conv, xception65
-from segzoo.layers import ImageNormalization, ResizeLike
+from segzoo.layers import BatchNormalization, ImageNormalization, ResizeLike
 from segzoo.models import _assembly
 
 _RELEASES = "https://github.com/bonlime/keras-deeplab-v3-plus/releases/download"
@@ -215,7 +215,7 @@ def _network(
 def _conv(x, filters: int, name: str):
     """1x1 convolution, batch normalization, ReLU."""
     x = keras.layers.Conv2D(filters, 1, use_bias=False, name=name)(x)
-    x = keras.layers.BatchNormalization(epsilon=1e-5, name=f"{name}_BN")(x)
+    x = BatchNormalization(epsilon=1e-5, name=f"{name}_BN")(x)
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 
 
@@ -242,14 +242,14 @@ def _mobilenet(shape, normalize) -> keras.Model:
     image = keras.Input(shape, name="image")
     x = image if normalize is None else normalize(image)
     x = keras.layers.Conv2D(32, 3, strides=2, padding="same", use_bias=False, name="Conv")(x)
-    x = keras.layers.BatchNormalization(**norm, name="Conv_BN")(x)
+    x = BatchNormalization(**norm, name="Conv_BN")(x)
     x = keras.layers.ReLU(6.0, name="Conv_relu")(x)
     for place, (filters, stride, rate) in enumerate(_MOBILENET_BLOCKS):
         prefix = f"expanded_conv_{place}_" if place else "expanded_conv_"
         inputs, channels = x, x.shape[-1]
         if place:  # the first block does not expand
             x = keras.layers.Conv2D(6 * channels, 1, use_bias=False, name=f"{prefix}expand")(x)
-            x = keras.layers.BatchNormalization(**norm, name=f"{prefix}expand_BN")(x)
+            x = BatchNormalization(**norm, name=f"{prefix}expand_BN")(x)
             x = keras.layers.ReLU(6.0, name=f"{prefix}expand_relu")(x)
         x = keras.layers.DepthwiseConv2D(
             3,
@@ -259,10 +259,10 @@ def _mobilenet(shape, normalize) -> keras.Model:
             use_bias=False,
             name=f"{prefix}depthwise",
         )(x)
-        x = keras.layers.BatchNormalization(**norm, name=f"{prefix}depthwise_BN")(x)
+        x = BatchNormalization(**norm, name=f"{prefix}depthwise_BN")(x)
         x = keras.layers.ReLU(6.0, name=f"{prefix}depthwise_relu")(x)
         x = keras.layers.Conv2D(filters, 1, use_bias=False, name=f"{prefix}project")(x)
-        x = keras.layers.BatchNormalization(**norm, name=f"{prefix}project_BN")(x)
+        x = BatchNormalization(**norm, name=f"{prefix}project_BN")(x)
         if stride == 1 and filters == channels:
             x = keras.layers.Add(name=f"{prefix}add")([inputs, x])
     return keras.Model(image, x, name="backbone")

@@ -19,6 +19,7 @@ ONE_INPUT = {
     "SeparableConvBlock-instance": lambda: layers.SeparableConvBlock(
         6, strides=2, normalization="instance"
     ),
+    "BatchNormalization": lambda: layers.BatchNormalization(),
     "AtrousSpatialPyramidPooling": lambda: layers.AtrousSpatialPyramidPooling(
         5, dilations=(2, 3), separable=True
     ),
