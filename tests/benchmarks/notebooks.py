@@ -10,7 +10,7 @@ import keras
 from keras import layers
 
 
-class _FloodBlock(layers.Layer):
+class FloodBlock(layers.Layer):
     """Convolution, batch normalization, ReLU: a layer around a `Sequential`."""
 
     def __init__(self, filters=256, kernel_size=3, dilation_rate=1, **kwargs):
@@ -31,14 +31,14 @@ def flood_deeplab(size=256):
     x = encoder.get_layer("conv4_block6_2_relu").output  # (B, H/16, W/16, 256)
     side = x.shape[1]
 
-    pooled = _FloodBlock(kernel_size=1)(layers.AveragePooling2D(side)(x))
-    branches = [layers.UpSampling2D(side)(pooled), _FloodBlock(kernel_size=1)(x)]
-    branches += [_FloodBlock(dilation_rate=rate)(x) for rate in (6, 12, 18)]
-    x = _FloodBlock(kernel_size=1)(layers.Concatenate()(branches))
+    pooled = FloodBlock(kernel_size=1)(layers.AveragePooling2D(side)(x))
+    branches = [layers.UpSampling2D(side)(pooled), FloodBlock(kernel_size=1)(x)]
+    branches += [FloodBlock(dilation_rate=rate)(x) for rate in (6, 12, 18)]
+    x = FloodBlock(kernel_size=1)(layers.Concatenate()(branches))
 
-    low = _FloodBlock(48, kernel_size=1)(encoder.get_layer("conv2_block3_2_relu").output)
+    low = FloodBlock(48, kernel_size=1)(encoder.get_layer("conv2_block3_2_relu").output)
     x = layers.Concatenate()([low, layers.UpSampling2D(4)(x)])
-    x = _FloodBlock()(_FloodBlock()(x))  # (B, H/4, W/4, 256)
+    x = FloodBlock()(FloodBlock()(x))  # (B, H/4, W/4, 256)
     x = layers.UpSampling2D(4)(x)
     x = layers.Conv2D(1, 3, padding="same", activation="sigmoid", use_bias=False)(x)
     return keras.Model(image, x)
@@ -110,7 +110,7 @@ def roofs_effnet_unet(variant="B0", size=256):
     return keras.Model(encoder.input, layers.Conv2D(1, 1, activation="sigmoid")(x))
 
 
-class _SteelSeparable(keras.Model):
+class SteelSeparable(keras.Model):
     """Depthwise and pointwise convolution, both normalized, ReLU before or between and behind."""
 
     def __init__(self, filters, strides=1, rate=1, activate=False):
@@ -137,13 +137,13 @@ class _SteelSeparable(keras.Model):
         return keras.ops.relu(x) if self.activate else x
 
 
-class _SteelBlock(keras.Model):
+class SteelBlock(keras.Model):
     """Three separable convolutions beside a shortcut: a convolution, the input, or none."""
 
     def __init__(self, filters, shortcut=None, strides=1, rate=1, activate=False):
         super().__init__()
         self.parts = [
-            _SteelSeparable(n, s, rate, activate)
+            SteelSeparable(n, s, rate, activate)
             for n, s in zip(filters, (1, 1, strides), strict=True)
         ]
         self.shortcut = shortcut
@@ -161,7 +161,7 @@ class _SteelBlock(keras.Model):
         return y, inner
 
 
-class _SteelDeepLab(keras.Model):
+class SteelDeepLab(keras.Model):
     """DeepLabV3+ on the aligned Xception, output stride 16, sigmoid at a quarter of the size."""
 
     def __init__(self, classes=4):
@@ -172,18 +172,18 @@ class _SteelDeepLab(keras.Model):
             return convolution, layers.BatchNormalization()
 
         self.stem = [convolve(32, 3, 2), convolve(64, 3)]
-        self.entry = [_SteelBlock([n] * 3, "conv", 2) for n in (128, 256, 728)]
-        self.middle = [_SteelBlock([728] * 3, "sum") for _ in range(16)]
+        self.entry = [SteelBlock([n] * 3, "conv", 2) for n in (128, 256, 728)]
+        self.middle = [SteelBlock([728] * 3, "sum") for _ in range(16)]
         self.leave = [
-            _SteelBlock([728, 1024, 1024], "conv"),
-            _SteelBlock([1536, 1536, 2048], rate=2, activate=True),
+            SteelBlock([728, 1024, 1024], "conv"),
+            SteelBlock([1536, 1536, 2048], rate=2, activate=True),
         ]
-        self.atrous = [_SteelSeparable(256, rate=rate, activate=True) for rate in (6, 12, 18)]
+        self.atrous = [SteelSeparable(256, rate=rate, activate=True) for rate in (6, 12, 18)]
         self.pool = layers.AveragePooling2D(8)
         self.pooled, self.point, self.merged = convolve(256), convolve(256), convolve(256)
         self.low = convolve(48)
         self.dropout = layers.Dropout(0.1)
-        self.last = _SteelSeparable(256, activate=True)
+        self.last = SteelSeparable(256, activate=True)
         self.head = layers.Conv2D(classes, 1, activation="sigmoid")
         self.upsample = layers.UpSampling2D(4)
 
@@ -212,6 +212,6 @@ class _SteelDeepLab(keras.Model):
 
 def steel_deeplab(shape=(128, 800, 3), classes=4):
     """DeepLabV3+ on the aligned Xception: models inside models, called once to be built."""
-    model = _SteelDeepLab(classes)
+    model = SteelDeepLab(classes)
     model(keras.ops.zeros((1, *shape)))
     return model
