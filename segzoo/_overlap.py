@@ -57,18 +57,21 @@ def overlap(y_true: Any, y_pred: Any, weights: Any = None) -> Overlap:
 
     def slope(p: Any, upstream: Any) -> Any:
         d_tp, d_fp, d_fn = (ops.expand_dims(d, (1, 2)) for d in ops.unstack(upstream, 3))
+        d_true = d_tp - d_fp - d_fn
         dense = ops.one_hot(y_true, classes, dtype=p.dtype) if has_labels else y_true
-        result = dense * (d_tp - d_fp - d_fn) + d_fp
+        if classes > 1:  # TensorFlow multiplies by whole rows three times as fast as by classes
+            d_true, d_fp = (ops.tile(d, (1, 1, width, 1)) for d in (d_true, d_fp))
+        result = dense * d_true + d_fp
         return result if weights is None else result * weights
 
     tp, fp, fn = ops.unstack(
-        with_gradient(lambda p: ops.stack(counts(y_true, p, weights)), slope)(y_pred), 3
+        with_gradient(lambda p: _sum_lines(counts(y_true, p, weights)), slope)(y_pred), 3
     )
     if weights is None:
         total = ops.cast(height * width, y_pred.dtype) * ops.ones_like(tp)
     else:
-        channels = weights.shape[-1]
-        total = _sum_pixels(ops.broadcast_to(weights, (batch, height, width, channels)))
+        weights = ops.broadcast_to(weights, (batch, height, width, weights.shape[-1]))
+        total = ops.sum(_sum_columns(weights), axis=1)
         total = ops.broadcast_to(total, ops.shape(tp))
     return Overlap(tp, fp, fn, total)
 
@@ -113,9 +116,7 @@ def _dense_counts(y_true: Any, y_pred: Any, weights: Any) -> tuple[Any, Any, Any
     hit = y_true * y_pred
     if weights is not None:
         y_pred = y_pred * weights
-    # Subtracted column by column: what is wrong keeps its digits where little is wrong.
-    tp, true, pred = (_sum_columns(x) for x in (hit, y_true, y_pred))
-    return tuple(ops.sum(x, axis=1) for x in (tp, pred - tp, true - tp))  # type: ignore[return-value]
+    return tuple(_lines(x) for x in (hit, y_true, y_pred))  # type: ignore[return-value]
 
 
 def _label_counts(labels: Any, y_pred: Any, weights: Any) -> tuple[Any, Any, Any]:
@@ -137,7 +138,19 @@ def _label_counts(labels: Any, y_pred: Any, weights: Any) -> tuple[Any, Any, Any
     tp, true = by_class(hit), by_class(known)
     # (B, H, 1, W) @ (B, H, W, C): the weighted sum without a weighted copy of y_pred.
     pred = ops.squeeze(ops.matmul(ops.swapaxes(weights, 2, 3), y_pred), 2)
-    return tuple(ops.sum(x, axis=1) for x in (tp, pred - tp, true - tp))  # type: ignore[return-value]
+    return tp, true, pred
+
+
+def _sum_lines(counts: tuple[Any, Any, Any]) -> Any:
+    """Returns tp, tp + fn and tp + fp of lines, (B, lines, C), as sums tp, fp, fn: (3, B, C)."""
+    tp, true, pred = counts
+    # Subtracted line by line: what is wrong keeps its digits where little is wrong.
+    return ops.sum(ops.stack((tp, pred - tp, true - tp)), axis=2)
+
+
+def _lines(x: Any) -> Any:
+    """Returns (B, H, W, C) summed over W for one class, over H for several: (B, lines, C)."""
+    return ops.sum(x, axis=2) if x.shape[-1] == 1 else _sum_columns(x)
 
 
 def _sum_columns(x: Any) -> Any:
@@ -151,7 +164,3 @@ def _sum_columns(x: Any) -> Any:
     ones = ops.ones((batch, 1, height), x.dtype)
     columns = ops.matmul(ones, ops.reshape(x, (batch, height, width * channels)))
     return ops.reshape(columns, (batch, width, channels))
-
-
-def _sum_pixels(x: Any) -> Any:
-    return ops.sum(_sum_columns(x), axis=1)

@@ -57,9 +57,9 @@ class _BinaryLoss(PixelLoss):
             by_logit = upstream * self._slope(targets, x, as_logits)
             if as_logits:
                 return by_logit
-            spread = ops.relu(x * (1 - x))
+            spread = x * (1 - x)
             inside = spread > EPSILON * (1 - 2 * EPSILON)  # where no logarithm is cut off
-            return ops.divide_no_nan(by_logit, spread * ops.cast(inside, x.dtype))
+            return ops.divide_no_nan(by_logit * ops.cast(inside, x.dtype), spread)
 
         return with_gradient(loss, slope)(y_pred), self._divisor(y_pred, counted, weights)
 
