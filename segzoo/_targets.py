@@ -223,12 +223,12 @@ def pixel_weights(sample_weight: Any, y_pred: Any) -> Any:
         `None`, or (1, 1, 1, 1), (B, 1, 1, 1) or (B, H, W, 1).
 
     Raises:
-        ValueError: if the shape is another one.
+        ValueError: if the shape is another one, or its rank is unknown.
     """
     if sample_weight is None:
         return None
     weights = ops.cast(ops.convert_to_tensor(sample_weight), y_pred.dtype)
-    shape, expected = tuple(weights.shape), (*y_pred.shape[:3], 1)
+    shape, expected = weights_shape(weights), (*y_pred.shape[:3], 1)
     if len(shape) not in (0, 1, 3, 4) or any(
         a is not None and b is not None and a != b
         for a, b in zip(shape, expected, strict=False)  # weights may have fewer axes
@@ -242,6 +242,22 @@ def pixel_weights(sample_weight: Any, y_pred: Any) -> Any:
     if len(shape) == 3:
         return ops.expand_dims(weights, -1)
     return ops.reshape(weights, (-1, 1, 1, 1))
+
+
+def weights_shape(sample_weight: Any) -> tuple[int | None, ...]:
+    """Returns the static shape of weights, or raises ValueError where not even the rank is known.
+
+    That is how TensorFlow traces a step that was given weights (B,) before and gets (B, H, W) now.
+    Images' and pixels' weights mean different things, so nothing is guessed at run time.
+    """
+    try:
+        return tuple(sample_weight.shape)
+    except ValueError:
+        raise ValueError(
+            "`sample_weight` must have one rank in all calls of a compiled model, received one of "
+            "unknown rank: weights of another rank came before. Give all of them as (B,), all as "
+            "(B, H, W) or all as (B, H, W, 1), or call `compile` again in between"
+        ) from None
 
 
 def _is_any_of(values: Any, candidates: Iterable[int]) -> Any:

@@ -88,6 +88,21 @@ def test_weights_through_fit_and_through_a_data_set_equal_the_call(name, rng):
     assert np.isclose(first.history["loss"][0], expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("order", [(1, 3), (3, 1), (3, 4)])
+def test_weights_of_another_rank_on_one_compiled_model_are_named(order):
+    x, labels, y = images(3)
+    model = small_model(3)
+    ones = {1: np.ones(4), 3: np.ones(labels.shape), 4: np.ones((*labels.shape, 1))}
+    first, second = (ones[rank].astype("float32") for rank in order)
+    for loss in (losses.Dice(), keras.losses.BinaryCrossentropy() + losses.Dice()):
+        model.compile("sgd", loss=loss)
+        model.evaluate(x, y, sample_weight=first, batch_size=4, verbose=0)
+        with pytest.raises(ValueError, match="`sample_weight` must have one rank.*`compile` again"):
+            model.evaluate(x, y, sample_weight=second, batch_size=4, verbose=0)
+        model.compile("sgd", loss=loss)
+        model.evaluate(x, y, sample_weight=second, batch_size=4, verbose=0)
+
+
 def test_class_weight_of_keras_is_refused_for_masks():
     x, labels, _ = images(3)
     model = small_model(3)

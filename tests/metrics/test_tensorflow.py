@@ -149,3 +149,14 @@ def test_fit_compiles_with_xla(rng):
     expected = expected_logs(y, model.predict(x, verbose=0))
     for key in ("iou", "boundary_iou"):
         assert fit.history[f"val_{key}"][-1] == pytest.approx(expected[key], abs=1e-6)
+
+
+def test_weights_of_unknown_rank_are_named():
+    metric = metrics.IoU(classes=3)
+
+    @tf.function(input_signature=[tf.TensorSpec(None)])
+    def update(weights):
+        metric.update_state(tf.zeros((2, 4, 5), tf.int32), tf.zeros((2, 4, 5, 3)), weights)
+
+    with pytest.raises(ValueError, match="`sample_weight` must have one rank"):
+        update(tf.ones(2))
