@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from segzoo.layers import _dilated
 from segzoo.layers.normalization import BatchNormalization
 
 NORMALIZATIONS = ("batch", "group", "layer", "instance", None)
@@ -163,8 +164,9 @@ class ConvBlock(_Block):
 
     def __init__(self, filters: int, kernel_size: int = 3, **kwargs: Any) -> None:
         super().__init__(filters, kernel_size, **kwargs)
+        kind = _dilated.Conv2D if self.dilation_rate > 1 else keras.layers.Conv2D
         self._append(
-            keras.layers.Conv2D(
+            kind(
                 filters,
                 kernel_size,
                 strides=self.strides,
@@ -225,8 +227,10 @@ class SeparableConvBlock(_Block):
     def build(self, input_shape) -> None:
         # Made here, not in `__init__`: group normalization needs to know the input's channels.
         self.sublayers = []
+        dilated = self.dilation_rate > 1
+        kind = _dilated.DepthwiseConv2D if dilated else keras.layers.DepthwiseConv2D
         self._append(
-            keras.layers.DepthwiseConv2D(
+            kind(
                 self.kernel_size,
                 strides=self.strides,
                 padding="same",

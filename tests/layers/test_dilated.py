@@ -1,0 +1,49 @@
+"""Dilated convolutions on maps smaller than their reach: Keras's numbers, fewer products."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from segzoo.layers import ConvBlock, SeparableConvBlock, _dilated
+
+pytestmark = pytest.mark.core
+
+
+@pytest.mark.parametrize("kernel", [2, 3, 5])
+@pytest.mark.parametrize("rate", [2, 3, 6, 7, 9])
+@pytest.mark.parametrize("kind", ["Conv2D", "DepthwiseConv2D"])
+def test_a_dilated_convolution_is_that_of_keras(kind, rate, kernel, rng):
+    x = rng.normal(size=(2, 6, 9, 3)).astype("float32")
+    filters = (4,) if kind == "Conv2D" else ()
+    options = {"padding": "same", "dilation_rate": rate, "bias_initializer": "normal"}
+    ours = getattr(_dilated, kind)(*filters, kernel, **options)
+    theirs = getattr(keras.layers, kind)(*filters, kernel, **options)
+    ours.build(x.shape)
+    theirs.build(x.shape)
+    theirs.set_weights(ours.get_weights())
+    y, expected = (ops.convert_to_numpy(layer(x)) for layer in (ours, theirs))
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("rate, taps", [(5, (3, 3)), (6, (1, 3)), (8, (1, 3)), (9, (1, 1))])
+def test_taps_that_see_only_padding_are_left_out(rate, taps):
+    kernel = np.zeros((3, 3, 2, 1), "float32")
+    seeing, rates = _dilated._seeing(kernel, (6, 9), (rate, rate))
+    assert tuple(seeing.shape[:2]) == taps
+    assert rates == tuple(rate if n > 1 else 1 for n in taps)
+
+
+def test_taps_stay_while_the_size_is_unknown():
+    seeing, _ = _dilated._seeing(np.zeros((3, 3, 2, 1), "float32"), (None, 9), (40, 40))
+    assert tuple(seeing.shape[:2]) == (3, 1)
+
+
+@pytest.mark.parametrize("block", [ConvBlock, SeparableConvBlock])
+def test_blocks_of_fixed_and_of_open_size_agree(block, rng):
+    x = rng.normal(size=(2, 6, 9, 3)).astype("float32")
+    fixed, free = keras.Input((6, 9, 3)), keras.Input((None, None, 3))
+    layer = block(4, dilation_rate=7)
+    models = [keras.Model(image, layer(image)) for image in (fixed, free)]
+    y, expected = (model.predict(x, verbose=0) for model in models)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
