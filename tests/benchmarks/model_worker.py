@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import time
+from importlib import metadata
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("SM_FRAMEWORK", "tf.keras")  # read by segmentation_models
@@ -147,7 +148,7 @@ def steps_of(library, case):
         return TorchSteps(case, make, torch), f"{name}, PyTorch {torch.__version__}"
     import tensorflow as tf
 
-    versions = f"{name}, Keras {tf.keras.__version__}, TensorFlow {tf.__version__}"
+    versions = f"{name}, Keras {metadata.version('keras')}, TensorFlow {tf.__version__}"
     return KerasSteps(case, make, tf.keras), versions
 
 
