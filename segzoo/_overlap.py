@@ -71,7 +71,7 @@ def overlap(y_true: Any, y_pred: Any, weights: Any = None) -> Overlap:
         total = ops.cast(height * width, y_pred.dtype) * ops.ones_like(tp)
     else:
         weights = ops.broadcast_to(weights, (batch, height, width, weights.shape[-1]))
-        total = ops.sum(_sum_columns(weights), axis=1)
+        total = ops.sum(sum_columns(weights), axis=1)
         total = ops.broadcast_to(total, ops.shape(tp))
     return Overlap(tp, fp, fn, total)
 
@@ -97,17 +97,33 @@ def divide(numerator: Any, denominator: Any, default: float = 0.0) -> Any:
 def with_gradient(
     function: Callable[[Any], Any], gradient: Callable[[Any, Any], Any]
 ) -> Callable[[Any], Any]:
-    """Returns `function` of one tensor, differentiated by `gradient(tensor, upstream)`."""
+    """Returns `function` of one tensor, differentiated by `gradient(tensor, upstream)`.
+
+    `gradient` is itself differentiated for second derivatives, so it computes from its arguments.
+    """
 
     @ops.custom_gradient
     def wrapped(x: Any) -> Any:
         def grad(*args: Any, upstream: Any = None) -> Any:
             # PyTorch passes the saved inputs and the keyword, the others one argument.
-            return gradient(x, args[0] if upstream is None else upstream)
+            return gradient(x, args[0]) if upstream is None else gradient(args[0], upstream)
 
         return function(x), grad
 
     return wrapped
+
+
+def sum_columns(x: Any) -> Any:
+    """Returns (B, H, W, C) summed over H: (B, W, C).
+
+    A product with ones is up to twice as fast as a reduction with few or many classes, and XLA
+    cannot merge it with the sum over W: no partial sum has more than H or W terms, so that
+    float32 keeps its digits past 2**24 pixels.
+    """
+    batch, height, width, channels = ops.shape(x)
+    ones = ops.ones((batch, 1, height), x.dtype)
+    columns = ops.matmul(ones, ops.reshape(x, (batch, height, width * channels)))
+    return ops.reshape(columns, (batch, width, channels))
 
 
 def _dense_counts(y_true: Any, y_pred: Any, weights: Any) -> tuple[Any, Any, Any]:
@@ -150,17 +166,4 @@ def _sum_lines(counts: tuple[Any, Any, Any]) -> Any:
 
 def _lines(x: Any) -> Any:
     """Returns (B, H, W, C) summed over W for one class, over H for several: (B, lines, C)."""
-    return ops.sum(x, axis=2) if x.shape[-1] == 1 else _sum_columns(x)
-
-
-def _sum_columns(x: Any) -> Any:
-    """Returns (B, H, W, C) summed over H: (B, W, C).
-
-    A product with ones is up to twice as fast as a reduction with few or many classes, and XLA
-    cannot merge it with the sum over W: no partial sum has more than H or W terms, so that
-    float32 keeps its digits past 2**24 pixels.
-    """
-    batch, height, width, channels = ops.shape(x)
-    ones = ops.ones((batch, 1, height), x.dtype)
-    columns = ops.matmul(ones, ops.reshape(x, (batch, height, width * channels)))
-    return ops.reshape(columns, (batch, width, channels))
+    return ops.sum(x, axis=2) if x.shape[-1] == 1 else sum_columns(x)

@@ -17,16 +17,16 @@ class _BinaryLoss(PixelLoss):
     """Base of the losses that treat each class by itself.
 
     A subclass has the loss of an entry, for probabilities and for logits, and its derivative by the
-    logit; that by the probability p is 1 / (p (1 - p)) times as large. Written down, the derivative
-    takes half the passes over (B, H, W, C) that automatic differentiation takes, and spelled with
-    the terms of the loss, which a compiler then computes once. With few classes the number of
-    passes is the time of a step.
+    logit; that by the probability p is 1 / (p (1 - p)) times as large. The derivative is written
+    down because it takes half the passes over (B, H, W, C) that automatic differentiation takes,
+    and passes are the time of a step. It is spelled with the terms of the loss, which a compiler
+    then computes once. Second derivatives are exact too.
     """
 
     multilabel: bool
 
     def call(self, y_true: Any, y_pred: Any, weights: Any = None) -> tuple[Any, Any]:
-        """Returns (B, H, W), the mean over the classes, or its sum; and the divisor of the sum."""
+        """Returns the mean over the classes, (B, H, W) or summed as reduced, and its divisor."""
         classes = y_pred.shape[-1]
         valid = _targets.valid_mask(y_true, classes, self._ignored)
         targets = _targets.dense_targets(y_true, classes, valid, y_pred.dtype)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from segzoo import _targets
+from segzoo._overlap import sum_columns
 from segzoo.metrics._counters import wide_dtype
 
 
@@ -143,5 +144,6 @@ def sum_images(values: Any, image_weights: Any = None) -> Any:
 def sum_pixels(mask: Any, pixel_weights: Any = None) -> Any:
     """Returns the (weighted) number of pixels in each image and channel: (B, C)."""
     if pixel_weights is None:
-        return ops.sum(ops.cast(mask, "int32"), axis=(1, 2))
+        columns = sum_columns(ops.cast(mask, "float32"))  # whole numbers up to H: exact
+        return ops.sum(ops.cast(columns, "int32"), axis=1)
     return ops.sum(ops.cast(mask, pixel_weights.dtype) * pixel_weights, axis=(1, 2))

@@ -57,6 +57,10 @@ def one_hot_dice(labels, p):
 
 
 def cases():
+    bce_logits = keras.losses.BinaryCrossentropy(from_logits=True)
+    focal_logits = keras.losses.BinaryFocalCrossentropy(
+        apply_class_balancing=True, from_logits=True
+    )
     bce, dice = keras.losses.BinaryCrossentropy(), keras.losses.Dice(axis=(0, 1, 2))
     focal = keras.losses.BinaryFocalCrossentropy(apply_class_balancing=True)
     per_class = [
@@ -67,6 +71,19 @@ def cases():
             losses.BCEDice(),
             lambda y, p: plain_entropy(y, p) + plain_dice(y, p),
             lambda y, p: bce(y, p) + ops.mean(dice(y, p)),
+        ),
+        ("BinaryCrossentropy", losses.BinaryCrossentropy(), plain_entropy, bce),
+        (
+            "BinaryCrossentropy of logits",
+            losses.BinaryCrossentropy(from_logits=True),
+            lambda y, z: plain_entropy(y, ops.sigmoid(z)),
+            bce_logits,
+        ),
+        (
+            "BinaryFocal of logits",
+            losses.BinaryFocal(from_logits=True),
+            lambda y, z: plain_focal(y, ops.sigmoid(z)),
+            focal_logits,
         ),
         ("BoundaryF1", losses.BoundaryF1(), notebook_boundary, None),
         ("BoundaryF1 average", losses.BoundaryF1(pooling="average"), notebook_boundary, None),

@@ -97,7 +97,7 @@ def test_weights_of_another_rank_on_one_compiled_model_are_named(order):
     for loss in (losses.Dice(), keras.losses.BinaryCrossentropy() + losses.Dice()):
         model.compile("sgd", loss=loss)
         model.evaluate(x, y, sample_weight=first, batch_size=4, verbose=0)
-        with pytest.raises(ValueError, match="`sample_weight` must have one rank.*`compile` again"):
+        with pytest.raises(ValueError, match=r"must have one rank.*`compile` again"):
             model.evaluate(x, y, sample_weight=second, batch_size=4, verbose=0)
         model.compile("sgd", loss=loss)
         model.evaluate(x, y, sample_weight=second, batch_size=4, verbose=0)
