@@ -44,6 +44,8 @@ COLUMNS = (
     "first predict, s",
     "first train step, s",
     "ratio",
+    "tracing, s",
+    "ratio",
     "predict, ms",
     "ratio",
     "train step, ms",
@@ -100,7 +102,7 @@ def interpreter(library, chosen, folder):
 
 
 def in_turns(workers, command, rounds=1, first=0):
-    """The answers of both workers to a command, each in front of the other in turn."""
+    """What both workers answer to a command, each in front of the other in turn."""
     answers = [[], []]
     for turn in range(first, first + rounds):
         for k in (turn % 2, 1 - turn % 2):
@@ -109,22 +111,27 @@ def in_turns(workers, command, rounds=1, first=0):
 
 
 def race(workers, firsts, rounds):
-    """All measurements of a case: for every kind the answers of segzoo and those of the peer."""
-    found = {kind: [[], []] for kind in ("build", "first train", "first predict")}
+    """All measurements of a case: for every kind those of segzoo and those of the peer."""
+    found = {}
+
+    def keep(kind, answers, key="time"):
+        for kept, new in zip(found.setdefault(kind, [[], []]), answers, strict=True):
+            kept += [answer[key] for answer in new]
+
     for turn in range(firsts):
-        for kind, kept in found.items():
-            for answers, new in zip(
-                kept, in_turns(workers, kind.split()[-1], first=turn), strict=True
-            ):
-                answers += new
-            # In the first model, before anything but training has left its traces in memory.
-            if turn == 0 and kind == "first train":
-                in_turns(workers, "train")
-                memory = in_turns(workers, "memory")
+        in_turns(workers, "clear")
+        keep("build", in_turns(workers, "build", first=turn))
+        first_train = in_turns(workers, "train", first=turn)
+        keep("first train", first_train)
+        keep("tracing", first_train, "tracing")
+        if turn == 0:  # before anything but training has left its traces in memory
+            in_turns(workers, "train")
+            keep("memory", in_turns(workers, "memory"), "memory")
+        keep("first predict", in_turns(workers, "predict", first=turn))
     for step in STEPS:
         in_turns(workers, step)
-        found[step] = in_turns(workers, step, rounds)
-    return {**found, "memory": memory}
+        keep(step, in_turns(workers, step, rounds))
+    return found
 
 
 def title(case):
@@ -136,7 +143,8 @@ def title(case):
 def rows(case, workers, found):
     """The two lines of the table: segzoo's, then the peer's with the ratios."""
     targets = dict(zip(STEPS, case.targets, strict=True))
-    targets["first train"] = FIRST_TARGET if case.library == "notebook" else None
+    if case.library == "notebook":
+        targets |= {"first train": FIRST_TARGET, "tracing": FIRST_TARGET}
 
     def ratio(kind, k):
         if k == 0:
@@ -145,6 +153,7 @@ def rows(case, workers, found):
         target = targets.get(kind)
         return f"{value:.2f}" + (f" {'≥' if value >= target else '<'} {target}" if target else "")
 
+    traced = case.library != "segmentation_models_pytorch"  # which runs eagerly
     for k, worker in enumerate(workers):
         middle = {kind: statistics.median(answers[k]) for kind, answers in found.items()}
         cells = [
@@ -154,6 +163,8 @@ def rows(case, workers, found):
             f"{middle['first predict']:.1f}",
             f"{middle['first train']:.1f}",
             ratio("first train", k),
+            f"{middle['tracing']:.1f}" if traced or k == 0 else "",
+            ratio("tracing", k) if traced else "",
             f"{1e3 * middle['predict']:.0f}",
             ratio("predict", k),
             f"{1e3 * middle['train']:.0f}",
