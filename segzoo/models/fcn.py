@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
+from keras import ops
 
 from segzoo import backbones
 from segzoo.models import _assembly
@@ -35,7 +36,32 @@ class BilinearUpsampling(keras.initializers.Initializer):
         ramp = 1.0 - np.abs((np.arange(size) + 0.5) / (size / 2) - 1.0)
         kernel = np.zeros(shape)
         kernel[:, :, range(channels), range(channels)] = np.outer(ramp, ramp)[:, :, None]
-        return keras.ops.convert_to_tensor(kernel, dtype=dtype)
+        return ops.convert_to_tensor(kernel, dtype=dtype)
+
+
+@keras.saving.register_keras_serializable(package="segzoo.models")
+class WideConv2D(keras.layers.Conv2D):
+    """A wide odd kernel on a small map, with padding "same" and no stride, as a matrix product.
+
+    The head's 7x7 kernel weighs 103 MB, and a convolution rearranges all of it for the few pixels
+    of the last map. A product with the 49 neighbors of each pixel, laid side by side, takes under
+    half of the time on an 8x8 map. Where neighbors would outweigh the kernel it is a convolution.
+    """
+
+    most_pixels = 128
+
+    def convolution_op(self, inputs, kernel):
+        rows, columns, channels = inputs.shape[1:]
+        if rows is None or columns is None or rows * columns > self.most_pixels:
+            return super().convolution_op(inputs, kernel)
+        size = self.kernel_size[0]
+        margin = (size // 2, size // 2)
+        x = ops.pad(inputs, [(0, 0), margin, margin, (0, 0)])
+        x = ops.concatenate([x[:, :, j : j + columns] for j in range(size)], axis=-1)
+        x = ops.concatenate([x[:, i : i + rows] for i in range(size)], axis=-1)  # (B, H, W, 49 C)
+        neighbors = size * size * channels
+        y = ops.matmul(ops.reshape(x, (-1, neighbors)), ops.reshape(kernel, (neighbors, -1)))
+        return ops.reshape(y, (-1, rows, columns, self.filters))
 
 
 def FCN(
@@ -119,8 +145,8 @@ def FCN(
     features = dict(zip(encoder.strides, encoder(image), strict=True))
 
     x = features[32]
-    for number, kernel_size in ((6, 7), (7, 1)):
-        x = keras.layers.Conv2D(
+    for number, kernel_size, kind in ((6, 7, WideConv2D), (7, 1, keras.layers.Conv2D)):
+        x = kind(
             head_filters,
             kernel_size,
             padding="same",

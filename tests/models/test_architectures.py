@@ -65,6 +65,21 @@ def test_fcn_takes_only_the_maps_it_scores_from_a_named_backbone(stride, rng):
     assert tuple(model(rng.uniform(0, 255, (1, 40, 47, 3))).shape) == (1, 40, 47, 2)
 
 
+@pytest.mark.parametrize("size", [(3, 5), (8, 8), (12, 11), (None, None)], ids=str)
+@pytest.mark.parametrize("kernel", [3, 7])
+def test_the_wide_convolution_of_fcn_is_a_convolution(kernel, size, rng):
+    x = rng.normal(size=(2, *(n or 6 for n in size), 4)).astype("float32")
+    ours = models.fcn.WideConv2D(5, kernel, padding="same", activation="relu")
+    theirs = keras.layers.Conv2D(5, kernel, padding="same", activation="relu")
+    for layer in (ours, theirs):
+        layer.build(x.shape)
+    theirs.set_weights([rng.normal(size=w.shape) for w in theirs.weights])
+    ours.set_weights(theirs.get_weights())
+    image = keras.Input((*size, 4))
+    y = keras.Model(image, ours(image)).predict(x, verbose=0)
+    np.testing.assert_allclose(y, numpy(theirs(x)), atol=1e-4)
+
+
 def test_fcn_upsampling_starts_as_bilinear_interpolation(rng):
     layer = keras.layers.Conv2DTranspose(
         3, 8, strides=4, padding="same", use_bias=False,
