@@ -196,7 +196,7 @@ def write(lines):
     order = [f"| {title(case)}" for case in CASES.values()]
     kept = [line for name in order for line in lines if line.split(" | ")[0] == name]
     table = "\n".join([f"{cpu()}.", "", *HEAD, *kept])
-    PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
+    PAGE.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}")
 
 
 def main():
