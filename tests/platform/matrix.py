@@ -21,7 +21,7 @@ import tempfile
 
 import keras
 
-from tests.platform import export, portable, precision
+from tests.platform import coins, export, portable, precision
 from tests.platform.builders import BUILDERS
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "deploy.md"
@@ -45,39 +45,42 @@ def replicas(mode, **environment):
 
 
 PROPERTIES = {
-    "`mixed_float16`": precision.mixed_float16,
-    "`mixed_bfloat16`": precision.mixed_bfloat16,
+    "mixed_float16": precision.mixed_float16,
+    "mixed_bfloat16": precision.mixed_bfloat16,
     "XLA, float32": precision.xla_float32,
     "XLA, 16 bit": precision.xla_mixed,
     "SavedModel": export.saved_model,
     "ONNX": export.onnx,
     "LiteRT, float32": export.litert_float32,
     "LiteRT, float16": export.litert_float16,
-    "LiteRT, int8": export.litert_int8,
-    "`MirroredStrategy`": replicas("mirrored"),
-    "`MultiWorkerMirroredStrategy`, own loop": replicas("workers"),
-    "`DataParallel` on JAX": replicas(
+    "LiteRT, int8": coins.litert_int8,
+    "MirroredStrategy": replicas("mirrored"),
+    "MultiWorkerMirroredStrategy, own loop": replicas("workers"),
+    "DataParallel on JAX": replicas(
         "jax", KERAS_BACKEND="jax", XLA_FLAGS="--xla_force_host_platform_device_count=2"
     ),
 }
 
 
+# Whose releases matter to what `try` tries, beside Keras and the backend in use.
+CONVERTERS = ("jax", "onnx", "onnxruntime", "tf2onnx")
+
+
 def attempt(check, *arguments):
-    """`"works"`, or the last line of what went wrong."""
+    """`"works"` and the figure that a check returns, or the last line of what went wrong."""
     try:
-        check(*arguments)
+        figure = check(*arguments)
     except Exception as error:
         lines = str(error).strip().splitlines() or ["no message"]
         return f"{type(error).__name__}: {lines[-1]}"
-    return "works"
+    return f"works, {figure}" if figure else "works"
 
 
 def try_all(names, properties):
-    """The outcome of every property for every builder."""
+    """The outcome of some properties for some builders."""
     outcomes = {}
-    for title, check in PROPERTIES.items():
-        if properties and title.strip("`") not in properties:
-            continue
+    for title in properties:
+        check = PROPERTIES[title]
         for name in names:
             keras.utils.set_random_seed(0)
             with tempfile.TemporaryDirectory() as folder:
@@ -87,10 +90,9 @@ def try_all(names, properties):
     return outcomes
 
 
-def versions():
-    """Python, Keras, and the backend in use."""
-    backend = keras.backend.backend()
-    packages = ["keras", {"torch": "torch"}.get(backend, backend)]
+def versions(*more):
+    """Python, Keras, the backend in use, and other packages."""
+    packages = ("keras", keras.backend.backend(), *more)
     known = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
     return f"Python {platform.python_version()}, {known}"
 
@@ -116,7 +118,14 @@ def main():
     commands = parser.add_subparsers(dest="command", required=True)
     trying = commands.add_parser("try", help="try the properties of this environment")
     trying.add_argument("--builders", nargs="+", default=list(BUILDERS), choices=BUILDERS)
-    trying.add_argument("--properties", nargs="+", help="titles without backticks")
+    trying.add_argument(
+        "--properties",
+        nargs="+",
+        default=list(PROPERTIES),
+        choices=PROPERTIES,
+        metavar="PROPERTY",
+        help="of these: " + "; ".join(PROPERTIES),
+    )
     opening = commands.add_parser("open", help="open files written elsewhere")
     opening.add_argument("folder", type=pathlib.Path)
     opening.add_argument("title", help="the row of the table")
@@ -133,12 +142,13 @@ def main():
         return
     if options.command == "try":
         outcomes = try_all(options.builders, options.properties)
+        known = versions(*CONVERTERS)
     else:
         found = {name: attempt(portable.read, options.folder, [name]) for name in BUILDERS}
-        outcomes = {options.title: found}
-    record = {"versions": versions(), "outcomes": outcomes}
-    options.record.write_text(json.dumps(record, indent=2))
-    failed = [title for title, row in outcomes.items() if set(row.values()) != {"works"}]
+        outcomes, known = {options.title: found}, versions()
+    options.record.write_text(json.dumps({"versions": known, "outcomes": outcomes}, indent=2))
+    cells = {title: row.values() for title, row in outcomes.items()}
+    failed = [title for title, row in cells.items() if not all(c.startswith("works") for c in row)]
     sys.exit(f"these do not work everywhere: {failed}" if failed else 0)
 
 

@@ -9,6 +9,8 @@ import sys
 import numpy as np
 
 ROOT = pathlib.Path(__file__).parents[2]
+# XLA optimizes nothing, and is ready in half the time.
+QUICK_JAX = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
 
 
 def run(*arguments, **environment):
@@ -32,8 +34,9 @@ def test_two_mirrored_replicas_give_the_figures_of_one_device():
 
 
 def test_data_parallel_jax_gives_the_figures_of_one_device():
-    two = "--xla_force_host_platform_device_count=2"
-    out = run("-m", "tests.platform.replicas", "jax", "UNet", KERAS_BACKEND="jax", XLA_FLAGS=two)
+    flags = QUICK_JAX["XLA_FLAGS"] + " --xla_force_host_platform_device_count=2"
+    environment = QUICK_JAX | {"XLA_FLAGS": flags}
+    out = run("-m", "tests.platform.replicas", "jax", "DeepLabV3Plus", **environment)
     assert out.count("one device and two agree") == 1
 
 
