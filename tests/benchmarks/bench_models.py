@@ -51,6 +51,7 @@ COLUMNS = (
     "train step, ms",
     "ratio",
     "peak memory, MiB",
+    "ratio",
 )
 HEAD = [f"| {' | '.join(COLUMNS)} |", f"| --- | --- {'| ---: ' * (len(COLUMNS) - 2)}|"]
 STEPS = ("predict", "train")
@@ -144,7 +145,7 @@ def rows(case, workers, found):
     """The two lines of the table: segzoo's, then the peer's with the ratios."""
     targets = dict(zip(STEPS, case.targets, strict=True))
     if case.library == "notebook":
-        targets |= {"first train": FIRST_TARGET, "tracing": FIRST_TARGET}
+        targets |= {"first train": FIRST_TARGET, "tracing": FIRST_TARGET, "memory": 1.0}
 
     def ratio(kind, k):
         if k == 0:
@@ -170,6 +171,7 @@ def rows(case, workers, found):
             f"{1e3 * middle['train']:.0f}",
             ratio("train", k),
             f"{middle['memory']:.0f}",
+            ratio("memory", k),
         ]
         yield f"| {' | '.join(cells)} |"
 
@@ -190,9 +192,7 @@ def write(lines):
     before, rest = PAGE.read_text().split(BEGIN)
     old, after = rest.split(END)
     new = {line.split(" | ")[0] for line in lines}
-    lines = lines + [
-        line for line in old.splitlines() if line.split(" | ")[0] not in new and "x" in line
-    ]
+    lines = lines + [line for line in old.splitlines() if line.split(" | ")[0] not in new]
     order = [f"| {title(case)}" for case in CASES.values()]
     kept = [line for name in order for line in lines if line.split(" | ")[0] == name]
     table = "\n".join([f"{cpu()}.", "", *HEAD, *kept])
