@@ -9,10 +9,9 @@ the inner rim of the mask, (width - 1) / 2 pixels deep. A boundary pixel is matc
 side has a boundary within `tolerance` pixels (the paper's eq. 4: a pooling over a window of
 2 tolerance + 1). Precision is the matched share of the predicted boundary, recall that of the true.
 
-A pooling over one axis runs on many channels at once, and over W there are as many as the layout
-has: `side_by_side` puts the images' channels beside each other where an image has few. With one
-class that is ten times as fast as a pooling window over (B, H, W, 1), forward and backward, for the
-price of one transposition.
+Everything here works on (H, W, K) with K = B * C, the images' channels side by side: a pooling over
+one axis of that layout runs on many channels at once. With one class it is ten times as fast as a
+pooling window over (B, H, W, 1), forward and backward, for the price of one transposition.
 """
 
 from __future__ import annotations
@@ -20,8 +19,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from keras import ops
-
-_MANY_CHANNELS = 16  # from here on the transposition costs more than it gains
 
 
 class BoundaryCounts(NamedTuple):
@@ -81,40 +78,30 @@ def boundary_misses(
 def _row_sums(
     y_true: Any, y_pred: Any, valid: Any, boundary_width: int, tolerance: int, pooling: str
 ) -> tuple[Any, ...]:
-    """Returns the counts by row, (N, H, K): no float32 sum is long enough to lose digits."""
+    """Returns the counts by row, (H, K): no float32 sum is long enough to lose digits."""
     if valid is not None:
         valid = side_by_side(ops.broadcast_to(valid, ops.shape(y_pred)))
     true = boundary(side_by_side(y_true), boundary_width, valid)
     pred = boundary(side_by_side(y_pred), boundary_width, valid)
     window = 2 * tolerance + 1
     near_true, near_pred = pool(true, window, pooling), pool(pred, window, pooling)
-    return tuple(ops.sum(x, axis=2) for x in (pred * near_true, pred, true * near_pred, true))
+    return tuple(ops.sum(x, axis=1) for x in (pred * near_true, pred, true * near_pred, true))
 
 
 def _image_sums(rows: Any, y_pred: Any) -> Any:
-    """Returns (N, H, K) summed to (B, C)."""
+    """Returns (H, K) summed to (B, C)."""
     batch, _, _, classes = ops.shape(y_pred)
-    return ops.reshape(ops.sum(rows, axis=1), (batch, classes))
+    return ops.reshape(ops.sum(rows, axis=0), (batch, classes))
 
 
 def side_by_side(x: Any) -> Any:
-    """Returns (B, H, W, C) as (N, H, W, K): (1, H, W, B * C) for few channels, else as it is."""
+    """Returns (B, H, W, C) as (H, W, B * C)."""
     batch, height, width, classes = ops.shape(x)
-    if classes >= _MANY_CHANNELS:
-        return x
-    return ops.reshape(ops.transpose(x, (1, 2, 0, 3)), (1, height, width, batch * classes))
-
-
-def image_by_image(x: Any, batch: Any, classes: int) -> Any:
-    """Returns what `side_by_side` made as (B, H, W, C) again."""
-    if classes >= _MANY_CHANNELS:
-        return x
-    _, height, width, _ = ops.shape(x)
-    return ops.transpose(ops.reshape(x, (height, width, batch, classes)), (2, 0, 1, 3))
+    return ops.reshape(ops.transpose(x, (1, 2, 0, 3)), (height, width, batch * classes))
 
 
 def boundary(x: Any, width: int, valid: Any = None) -> Any:
-    """Returns the soft inner rim of the masks `x`, (N, H, W, K): x minus its minimum nearby."""
+    """Returns the soft inner rim of the masks `x`, (H, W, K): x minus its minimum nearby."""
     negative = -x  # exact for every x, as 1 - x is not
     if valid is None:
         return pool(negative, width) + x
@@ -124,12 +111,12 @@ def boundary(x: Any, width: int, valid: Any = None) -> Any:
 
 
 def pool(x: Any, window: int, pooling: str = "max") -> Any:
-    """Returns the maximum or mean of `x`, (N, H, W, K), over a square window, edges cut off."""
+    """Returns the maximum or mean of `x`, (H, W, K), over a square window, edges cut off."""
     if window == 1:
         return x
-    shape = images, height, width, channels = ops.shape(x)
+    height, width, channels = ops.shape(x)
     pool_axis = ops.max_pool if pooling == "max" else ops.average_pool
     options = {"strides": 1, "padding": "same", "data_format": "channels_last"}
-    x = pool_axis(ops.reshape(x, (images * height, width, channels)), window, **options)
-    x = pool_axis(ops.reshape(x, (images, height, width * channels)), window, **options)
-    return ops.reshape(x, shape)
+    x = pool_axis(x, window, **options)  # over W, the H rows as a batch
+    x = pool_axis(ops.reshape(x, (1, height, width * channels)), window, **options)  # over H
+    return ops.reshape(x, (height, width, channels))

@@ -208,7 +208,7 @@ class CenterlineDice(ShapeLoss):
         skeleton_pred = _soft_skeleton(probs, self.iterations)
 
         def total(x: Any) -> Any:
-            return ops.reshape(ops.sum(ops.sum(x, axis=2), axis=1), (batch, classes))
+            return ops.reshape(ops.sum(ops.sum(x, axis=1), axis=0), (batch, classes))
 
         return (
             total(skeleton_pred * (1 - targets)),
@@ -219,7 +219,7 @@ class CenterlineDice(ShapeLoss):
 
 
 def _soft_skeleton(x: Any, iterations: int) -> Any:
-    """Returns the soft skeleton of (N, H, W, K): what openings of ever thinner masks remove."""
+    """Returns the soft skeleton of (H, W, K): what openings of ever thinner masks remove."""
     skeleton = ops.relu(x - pool(_eroded(x), 3))
     for _ in range(iterations):
         x = _eroded(x)

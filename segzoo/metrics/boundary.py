@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from segzoo import _targets
-from segzoo._boundary import boundary_counts, image_by_image, pool, side_by_side
+from segzoo._boundary import boundary_counts, pool, side_by_side
 from segzoo.metrics import _counts
 from segzoo.metrics._arguments import check_tolerance
 from segzoo.metrics._base import AveragedMetric, divide
@@ -218,7 +218,7 @@ class BoundaryIoU(BoundaryMetric):
         outside = ops.logical_not(mask)
         if valid is not None:  # an ignored pixel makes no boundary beside it
             outside = ops.logical_and(outside, valid)
-        reached = side_by_side(ops.cast(outside, "float32"))
+        reached = side_by_side(ops.cast(outside, "float32"))  # (H, W, B * C)
         distance = boundary_distance(height, width, self.dilation_ratio)
         if isinstance(distance, int):
             reached = pool(reached, 2 * distance + 1)
@@ -227,7 +227,8 @@ class BoundaryIoU(BoundaryMetric):
             reached = ops.fori_loop(
                 0, distance, lambda _, x: ops.reshape(pool(x, 3), shape), reached
             )
-        reached = image_by_image(reached, batch, classes) > 0
+        reached = ops.reshape(reached, (height, width, batch, classes))
+        reached = ops.transpose(reached, (2, 0, 1, 3)) > 0
         near_edge = _near_edge(height, width, distance)
         return ops.logical_and(mask, ops.logical_or(reached, near_edge))
 
