@@ -8,6 +8,8 @@ import sys
 
 import numpy as np
 
+from examples import distributed
+
 ROOT = pathlib.Path(__file__).parents[2]
 # XLA optimizes nothing, and is ready in half the time.
 QUICK_JAX = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
@@ -40,15 +42,15 @@ def test_data_parallel_jax_gives_the_figures_of_one_device():
     assert out.count("one device and two agree") == 1
 
 
-def test_two_workers_over_loopback_give_the_figures_of_one_process(tmp_path):
-    logs = []
-    for workers in (1, 2):
-        folder = tmp_path / str(workers)
-        options = ("--quick", "--workers", workers, "--output", folder)
-        out = run(ROOT / "examples" / "distributed.py", *options)
-        assert f"{workers} replica(s)" in out
-        logs.append(json.loads((folder / "logs.json").read_text()))
-    one, two = logs
+def test_two_workers_over_loopback_give_the_figures_of_one_process(tmp_path, monkeypatch):
+    def options(folder, workers):
+        return ["--quick", "--workers", str(workers), "--output", str(tmp_path / folder)]
+
+    out = run(distributed.__file__, *options("two", 2))
+    assert "2 replica(s)" in out
+    monkeypatch.setattr(sys, "argv", ["distributed.py", *options("one", 1)])
+    distributed.work(distributed.parse_arguments())
+    one, two = (json.loads((tmp_path / name / "logs.json").read_text()) for name in ("one", "two"))
     assert [set(epoch) for epoch in one] == [{"loss", "iou", "dice_score"}] * 2
     for a, b in zip(one, two, strict=True):
         np.testing.assert_allclose(list(a.values()), list(b.values()), atol=5e-3)
