@@ -176,9 +176,7 @@ class Compound(SegmentationLoss):
             fitting = sample_weight
             if fitting is not None and not isinstance(part, SegmentationLoss):
                 fitting = ops.convert_to_tensor(fitting)
-                if (
-                    len(_targets.weights_shape(fitting)) == 1
-                ):  # Keras would line (B,) up with the columns
+                if len(_targets.weights_shape(fitting)) == 1:  # Keras would take (B,) as columns
                     fitting = ops.reshape(fitting, (-1, 1, 1))
             terms.append(weight * part(y_true, y_pred, fitting))
         return sum(terms[1:], terms[0])
