@@ -93,8 +93,8 @@ def try_all(names, properties):
 def versions(*more):
     """Python, Keras, the backend in use, and other packages."""
     packages = ("keras", keras.backend.backend(), *more)
-    known = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
-    return f"Python {platform.python_version()}, {known}"
+    known = [f"{package} {importlib.metadata.version(package)}" for package in packages]
+    return [f"Python {platform.python_version()}", *known]
 
 
 def table(records):
@@ -103,14 +103,13 @@ def table(records):
     for record in records:
         for title, outcomes in record["outcomes"].items():
             rows.setdefault(title, {}).update(outcomes)
-        if record["versions"] not in tried:
-            tried.append(record["versions"])
+        tried += [version for version in record["versions"] if version not in tried]
     lines = ["| | " + " | ".join(f"`{name}`" for name in BUILDERS) + " |"]
     lines.append("| --- |" + " --- |" * len(BUILDERS))
     for title, outcomes in rows.items():
         cells = (outcomes.get(name, "not tried") for name in BUILDERS)
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", "Tried on " + "; ".join(tried) + "."])
+    return "\n".join([*lines, "", "Tried on " + ", ".join(tried) + "."])
 
 
 def main():
