@@ -19,9 +19,20 @@ else:
 class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization`, fused on TensorFlow.
 
-    The same arguments, weights and numbers. A map (B, H, W, C) with the channels last, without
-    mask, renormalization or synchronized statistics takes the fused kernel; anything else goes
-    Keras's way.
+    A map (B, H, W, C) with the channels last, without mask, renormalization or synchronized
+    statistics takes the fused kernel; anything else goes Keras's way. Weights and numbers are the
+    same.
+
+    Args:
+        **kwargs: those of `keras.layers.BatchNormalization`, with its defaults.
+
+    Call arguments:
+        inputs: tensor (B, ..., C).
+        training: bool, whether to take the statistics of the batch and update the running ones.
+        mask: bool tensor (B, ...), which entries count; None for all.
+
+    Returns:
+        Tensor of the shape of `inputs`, in the layer's compute dtype.
 
     Example:
         >>> import keras, segzoo
