@@ -43,9 +43,9 @@ class BilinearUpsampling(keras.initializers.Initializer):
 class WideConv2D(keras.layers.Conv2D):
     """A wide odd kernel on a small map, with padding "same" and no stride, as a matrix product.
 
-    The head's 7x7 kernel weighs 103 MB, and a convolution rearranges all of it for the few pixels
-    of the last map. A product with the 49 neighbors of each pixel, laid side by side, takes under
-    half of the time on an 8x8 map. Where neighbors would outweigh the kernel it is a convolution.
+    The head's 7x7 kernel weighs 103 MB and meets the few pixels of the last map. A product with the
+    49 neighbors of each pixel, laid side by side, takes under half of the time of a convolution on
+    an 8x8 map. Where the neighbors would outweigh the kernel it is a convolution.
     """
 
     most_pixels = 128

@@ -14,34 +14,13 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from segzoo import metrics
+from segzoo import metrics, models
 
 SHAPE = (8, 256, 256)
 CLASSES = 4
-
-
-def small_unet():
-    """Returns a U-Net with widths 16 to 128, written out: 0.48 million parameters."""
-
-    def block(x, filters):
-        for _ in range(2):
-            x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
-        return x
-
-    inputs = keras.Input((*SHAPE[1:], 3))
-    skips, x = [], inputs
-    for filters in (16, 32, 64):
-        skips.append(block(x, filters))
-        x = keras.layers.MaxPooling2D()(skips[-1])
-    x = block(x, 128)
-    for filters in (64, 32, 16):
-        x = keras.layers.Conv2DTranspose(filters, 2, strides=2)(x)
-        x = block(keras.layers.concatenate([x, skips.pop()]), filters)
-    return keras.Model(inputs, keras.layers.Conv2D(CLASSES, 1, activation="softmax")(x))
 
 
 def seconds(function, *arguments):
@@ -73,7 +52,7 @@ def step_of(metric, jit):
 def bench_steps(rounds, jit):
     """Print each metric's time per step beside the forward pass."""
     rng = np.random.default_rng(0)
-    model = small_unet()
+    model = models.UNet(None, CLASSES, (*SHAPE[1:], 3))
     forward = tf.function(lambda x: model(x, training=False), jit_compile=jit)
     x = tf.constant(rng.random((*SHAPE, 3), dtype="float32"))
     labels = rng.integers(0, CLASSES, SHAPE).astype("int32")
@@ -100,7 +79,7 @@ def bench_steps(rounds, jit):
         ("BoundaryF1Score", metrics.BoundaryF1Score(), exclusive),
         ("BoundaryIoU", metrics.BoundaryIoU(), exclusive),
     ]
-    print(f"Small U-Net, {model.count_params():,} parameters, {SHAPE} pixels, {CLASSES} classes\n")
+    print(f"UNet(None), {model.count_params():,} parameters, {SHAPE} pixels, {CLASSES} classes\n")
     print("| metric | forward pass, ms | metric, ms | share of the best | median share |")
     print("| --- | ---: | ---: | ---: | ---: |")
     for name, metric, data in cases:
@@ -116,7 +95,7 @@ def bench_search(jit):
     rng = np.random.default_rng(0)
     x = rng.random((32, *SHAPE[1:], 3), dtype="float32")
     y = (rng.random((32, *SHAPE[1:], CLASSES)) < 0.3).astype("float32")
-    model = small_unet()
+    model = models.UNet(None, CLASSES, (*SHAPE[1:], 3))
 
     def evaluate(metric):
         model.compile(loss="binary_crossentropy", metrics=[metric], jit_compile=jit)
