@@ -20,7 +20,7 @@ from segzoo.backbones import applications, efficientnet, resnet_small, xception6
 from segzoo.backbones._download import download_error
 from segzoo.backbones._rows import NORMALIZATIONS, BackboneInfo
 from segzoo.backbones.channels import adapt_kernel
-from segzoo.backbones.dilation import Rebuilt, rebuild
+from segzoo.backbones.dilation import Rebuilt, Scale, rebuild
 from segzoo.layers.preprocessing import ImageNormalization
 
 _REGISTRY: dict[str, BackboneInfo] = {
@@ -130,6 +130,20 @@ def build(
         [(None, 32, 48, 128), (None, 16, 24, 256), (None, 8, 12, 512), (None, 4, 6, 512), \
 (None, 2, 3, 512)]
     """
+    return build_named(
+        name,
+        weights=weights,
+        input_shape=input_shape,
+        output_stride=output_stride,
+        preprocessing=preprocessing,
+        features=features,
+    )[0]
+
+
+def build_named(
+    name, *, weights, input_shape, output_stride, preprocessing, features
+) -> tuple[keras.Model, tuple[Scale, ...]]:
+    """Build a backbone, and tell of each map its stride in the undilated network and as built."""
     row = info(name)
     _check(row, input_shape, output_stride)
     with _room_for_deep_graphs():
@@ -157,7 +171,7 @@ def _build(row, weights, input_shape, output_stride, preprocessing, features):
         _carry_over(network, channels, statistics)
     elif file is not None:
         _load_file(file, source, backbone, lambda: _carry_over(network, channels, statistics))
-    return backbone
+    return backbone, tuple(network.scales[tap] for tap in taps)
 
 
 @contextlib.contextmanager

@@ -1,37 +1,17 @@
 """What every builder shares: checked arguments, the encoder, one upsampling step, the head."""
 
-import difflib
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 
-from segzoo import backbones
+from segzoo.backbones.encoder import Encoder, encoder
 from segzoo.backbones.weights import load_weights
 from segzoo.layers import CropLike, ResizeLike, Upsample
 
 UPSAMPLINGS = ("bilinear", "nearest", "transpose")
 ACTIVATIONS = ("auto", "sigmoid", "softmax", None)
 MINIMUM_SIZE = 32
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """A model from an image to feature maps, with the stride of each.
-
-    `rounds_up` says whether a map of stride s has ceil(size / s) rows for every size.
-    """
-
-    model: keras.Model
-    strides: tuple[int, ...]
-    rounds_up: bool
-
-    def __call__(self, image) -> list:
-        """The feature maps of an image, finest first."""
-        features = self.model(image)
-        return list(features) if isinstance(features, list | tuple) else [features]
 
 
 def check_arguments(
@@ -101,69 +81,20 @@ def build_encoder(
     A name is built by `segzoo.backbones`; a `keras.Model` is taken as it is, wrapped under the
     name "backbone", so that it shares its layers and weights.
     """
-    if isinstance(backbone, keras.Model):
-        model = _wrap(backbone, input_shape, features)
-    elif isinstance(backbone, str):
-        model = backbones.build(
-            backbone,
-            weights=weights,
-            input_shape=input_shape,
-            output_stride=output_stride,
-            preprocessing=preprocessing,
-            features=features,
-        )
-    else:
-        raise ValueError(
-            "`backbone` must be a name from segzoo.backbones.names() or a keras.Model whose "
-            f"outputs are feature maps, received backbone={backbone!r}"
-        )
-    strides, rounds_up = _strides(model)
-    if len(strides) < least or list(strides) != sorted(strides):
+    found = encoder(
+        backbone,
+        weights=weights,
+        input_shape=input_shape,
+        output_stride=output_stride,
+        preprocessing=preprocessing,
+        features=features,
+    )
+    if len(found.strides) < least:
         raise ValueError(
             f"`backbone` must give {least} or more feature maps, finest first; received maps of "
-            f"strides {strides}"
+            f"strides {found.strides}"
         )
-    return Encoder(model, strides, rounds_up)
-
-
-def _wrap(backbone: keras.Model, input_shape, features) -> keras.Model:
-    """Somebody else's model as an encoder, checked."""
-    if features is None:
-        outputs = list(backbone.outputs)
-    else:
-        known = [layer.name for layer in backbone.layers]
-        for name in features:
-            if name not in known:
-                raise ValueError(
-                    f"`backbone_features` must name layers of the backbone, received {name!r}; "
-                    f"near names are {difflib.get_close_matches(name, known) or known[-5:]}"
-                )
-        outputs = [backbone.get_layer(name).output for name in features]
-    shapes = [tuple(output.shape) for output in outputs]
-    if len(backbone.inputs) != 1 or len(outputs) < 2 or any(len(shape) != 4 for shape in shapes):
-        raise ValueError(
-            "`backbone` must be a model of one image with two or more outputs, feature maps "
-            f"(B, H, W, C), finest first; received {len(backbone.inputs)} input(s) and outputs of "
-            f"shapes {shapes}. `backbone_features` picks outputs by layer name"
-        )
-    expected = tuple(backbone.inputs[0].shape[1:])
-    if any(size not in (None, got) for size, got in zip(expected, input_shape, strict=True)):
-        raise ValueError(
-            f"`input_shape` must fit the backbone's input {expected}, received "
-            f"input_shape={input_shape}"
-        )
-    return keras.Model(backbone.inputs[0], outputs, name="backbone")
-
-
-def _strides(encoder: keras.Model) -> tuple[tuple[int, ...], bool]:
-    """The stride of each output, and whether each map has ceil(size / stride) rows."""
-    height, width, channels = encoder.inputs[0].shape[1:]
-    # 1025 = 2**10 + 1 is odd at every level, so one that rounds down shows.
-    probe = (height or 1025, width or 1025)
-    rows = [shape[1] for shape in encoder.compute_output_shape((1, *probe, channels))]
-    strides = tuple(2 ** round(math.log2(probe[0] / n)) for n in rows)
-    rounds_up = all(n == -(-probe[0] // s) for n, s in zip(rows, strides, strict=True))
-    return strides, rounds_up
+    return found
 
 
 def upsample(

@@ -5,6 +5,7 @@ import pytest
 
 from segzoo import backbones
 from segzoo.backbones.dilation import rebuild, stable_names
+from segzoo.backbones.encoder import encoder
 from tests.backbones import networks
 
 
@@ -31,6 +32,9 @@ def test_dense_map_at_the_removed_stride_is_the_original_map(name, record_proper
     for output_stride in set(row.output_strides) - {32}:
         dense = backbones.build(name, weights=None, output_stride=output_stride)
         networks.copy_weights(original, dense)  # by name: dilation renames nothing
+        found = encoder(dense, weights=None, input_shape=(None, None, 3))  # as somebody else's
+        assert (found.levels, found.rounds_up) == (row.strides, True)
+        assert found.strides == tuple(min(stride, output_stride) for stride in row.strides)
         ours = networks.maps(dense, image)
         worst = 0.0
         for dense_map, reference, stride in zip(ours, references, row.strides, strict=True):
