@@ -9,13 +9,15 @@
   biases zero; the columns of the output that are not zero are those it reaches. Two values where
   a branch averages the whole image: without that branch, and in brackets the whole image.
 - CPU and build time: CPU seconds of one `predict_on_batch` of 1x256x256x3, and of the builder,
-  divided by those of the first row. Each model alternates with the first one, and the median of the
+  divided by those of `UNet("mobilenetv2")`. Each model alternates with it, and the median of the
   ratios is printed, so that a busy machine changes little.
 """
 
 import argparse
 import gc
 import os
+import pathlib
+import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -25,35 +27,16 @@ import numpy as np
 import tensorflow as tf
 
 from segzoo.layers import ResizeLike
-from segzoo.models import FCN, DeepLabV3Plus, EffNetUNet, UNet, UNetPlusPlus
 
-MODELS = {
-    'UNet("mobilenetv2")': (UNet, "mobilenetv2", {}),
-    "UNet(None)": (UNet, None, {"decoder_filters": (256, 128, 64, 32, 16)}),
-    'UNet("resnet50")': (UNet, "resnet50", {}),
-    'EffNetUNet("b0")': (EffNetUNet, "b0", {}),
-    'EffNetUNet("b7")': (EffNetUNet, "b7", {}),
-    "UNetPlusPlus(None)": (UNetPlusPlus, None, {}),
-    'UNetPlusPlus("resnet50")': (UNetPlusPlus, "resnet50", {}),
-    'DeepLabV3Plus("mobilenetv2")': (DeepLabV3Plus, "mobilenetv2", {}),
-    'DeepLabV3Plus("resnet50")': (DeepLabV3Plus, "resnet50", {}),
-    'DeepLabV3Plus("resnet50", separable=True)': (DeepLabV3Plus, "resnet50", {"separable": True}),
-    'DeepLabV3Plus("resnet50", output_stride=8)': (DeepLabV3Plus, "resnet50", {"output_stride": 8}),
-    'DeepLabV3Plus("xception65")': (DeepLabV3Plus, "xception65", {}),
-    'FCN("vgg16")': (FCN, "vgg16", {}),
-    'FCN("vgg16", stride=32)': (FCN, "vgg16", {"stride": 32}),
-    'FCN("mobilenetv2")': (FCN, "mobilenetv2", {}),
-}
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+from tests.cases import DOCUMENTED
+
+FIRST = DOCUMENTED['UNet("mobilenetv2")']  # whose time the others' are divided by
 
 
-def build(row, shape=(None, None, 3), **options):
-    builder, backbone, own = row
-    return builder(backbone, 1, shape, backbone_weights=None, **own, **options)
-
-
-def operations(row) -> float:
+def operations(case) -> float:
     """Multiplications plus additions for one 256x256 image."""
-    model = build(row, (256, 256, 3))
+    model = case(1, (256, 256, 3))
     function = tf.function(lambda x: model(x, training=False))
     graph = function.get_concrete_function(tf.TensorSpec((1, 256, 256, 3), "float32")).graph
     total = 0
@@ -73,12 +56,12 @@ def operations(row) -> float:
     return total
 
 
-def reach(row, width: int = 3072) -> str:
+def reach(case, width: int = 3072) -> str:
     """Columns of the output that one column of the input changes."""
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
     try:
-        model = build(row, preprocessing=False, activation=None)
+        model = case(1, preprocessing=False, activation=None)
     finally:
         keras.config.set_floatx("float32")
         keras.config.set_dtype_policy("float32")
@@ -126,13 +109,12 @@ def main() -> None:
     rounds = parser.parse_args().rounds
 
     image = np.random.default_rng(0).uniform(0, 255, (1, 256, 256, 3)).astype("float32")
-    first_row = next(iter(MODELS.values()))
-    first = build(first_row)
+    first = FIRST(1)
     first.predict_on_batch(image)
     print("| model | parameters, M | operations, G | reach, pixels | CPU time | build time |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for label, row in MODELS.items():
-        model = build(row)
+    for label, case in DOCUMENTED.items():
+        model = case(1)
         model.predict_on_batch(image)
         times, builds = [], []
         for _ in range(rounds):
@@ -140,13 +122,13 @@ def main() -> None:
                 timed(model.predict_on_batch, image) / timed(first.predict_on_batch, image)
             )
         for _ in range(3):
-            builds.append(timed(build, row) / timed(build, first_row))
+            builds.append(timed(case, 1) / timed(FIRST, 1))
         parameters = model.count_params() / 1e6
         del model
         gc.collect()
-        reached = reach(row)
+        reached = reach(case)
         print(
-            f"| `{label}` | {parameters:.1f} | {operations(row) / 1e9:.1f} "
+            f"| `{label}` | {parameters:.1f} | {operations(case) / 1e9:.1f} "
             f"| {reached} "
             f"| {np.median(times):.1f} | {np.median(builds):.1f} |",
             flush=True,

@@ -1,15 +1,21 @@
 """What is measured: each of segzoo's models beside a peer that does the same work.
 
-Data alone, since every worker reads it, whatever library it holds. Weights are random everywhere,
-and normalization of the input is left out on both sides.
+segzoo's side is the row `measured` of `tests/cases.py`, by the same name. Data alone, since every
+worker reads it, whatever library it holds. Weights are random everywhere, and normalization of the
+input is left out on both sides.
 """
 
+import pathlib
+import sys
 from dataclasses import dataclass, field
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+from tests.cases import MEASURED
 
 
 @dataclass(frozen=True)
 class Case:
-    """A pair: a builder of segzoo's and a peer's, with their arguments, on one kind of batch.
+    """A peer's model with its arguments, and the kind of batch on which both libraries run.
 
     `targets` are the peer's time divided by segzoo's, of predict and of a training step.
     """
@@ -17,8 +23,6 @@ class Case:
     title: str
     shape: tuple[int, int, int, int]
     classes: int
-    builder: str
-    options: dict
     library: str
     peer: str
     peer_options: dict = field(default_factory=dict)
@@ -26,20 +30,11 @@ class Case:
     exclusive: bool = False  # classes exclude each other: softmax and its cross-entropy
 
 
-TAPS = ("conv2_block3_2_relu", "conv4_block6_2_relu")
-L2 = {"class_name": "L2", "config": {"l2": 1e-4}}
-FLOOD = {"backbone": "resnet50", "backbone_features": TAPS, "dropout": 0.0}
-# segmentation_models upsamples by repetition and drops nothing out.
-PLAIN = {"upsampling": "nearest", "decoder_dropout": 0.0}
-
-
-def _roofs(variant, library, peer, peer_options, targets, **options):
+def _roofs(variant, library, peer, peer_options, targets, title=""):
     return Case(
-        title=f"EffNetUNet {variant.upper()}" + (", nearest upsampling" if options else ""),
+        title=f"EffNetUNet {variant.upper()}{title}",
         shape=(2, 256, 256, 3),
         classes=1,
-        builder="EffNetUNet",
-        options={"variant": variant, **options},
         library=library,
         peer=peer,
         peer_options=peer_options,
@@ -52,8 +47,6 @@ def _streets(stride):
         title=f"FCN-{stride}s VGG16",
         shape=(2, 256, 256, 3),
         classes=13,
-        builder="FCN",
-        options={"backbone": "vgg16", "stride": stride},
         library="notebook",
         peer="streets_fcn",
         peer_options={"stride": stride},
@@ -67,8 +60,6 @@ CASES = {
         title="DeepLabV3+ ResNet50, inner taps",
         shape=(4, 256, 256, 3),
         classes=1,
-        builder="DeepLabV3Plus",
-        options=FLOOD,
         library="notebook",
         peer="flood_deeplab",
         targets=(1.25, 1.25),
@@ -77,14 +68,6 @@ CASES = {
         title="DeepLabV3+ ResNet50, output stride 16, separable",
         shape=(4, 256, 256, 3),
         classes=1,
-        builder="DeepLabV3Plus",
-        # The peer's rates and dropout, so that the work is the same.
-        options={
-            "backbone": "resnet50",
-            "separable": True,
-            "aspp_dilations": (12, 24, 36),
-            "dropout": 0.5,
-        },
         library="segmentation_models_pytorch",
         peer="DeepLabV3Plus",
         peer_options={"encoder_name": "resnet50", "encoder_weights": None},
@@ -94,8 +77,6 @@ CASES = {
         title="DeepLabV3+ ResNet50, output stride 32",
         shape=(4, 256, 256, 3),
         classes=1,
-        builder="DeepLabV3Plus",
-        options={"backbone": "resnet50", "output_stride": 32, "aspp_dilations": (6, 12, 18)},
         library="keras_hub",
         peer="deeplab",
     ),
@@ -103,8 +84,6 @@ CASES = {
         title="DeepLabV3+ aligned Xception",
         shape=(2, 128, 800, 3),
         classes=4,
-        builder="DeepLabV3Plus",
-        options={"backbone": "xception65", "separable": True, "activation": "sigmoid"},
         library="notebook",
         peer="steel_deeplab",
         targets=(1.0, 1.0),
@@ -113,8 +92,6 @@ CASES = {
         title="UNet++",
         shape=(2, 256, 384, 1),
         classes=4,
-        builder="UNetPlusPlus",
-        options={"backbone": None, "activation": "sigmoid", "kernel_regularizer": L2},
         library="notebook",
         peer="clouds_unet_plus_plus",
         targets=(1.15, 1.15),
@@ -129,7 +106,7 @@ CASES = {
         "Unet",
         {"backbone_name": "efficientnetb0", "encoder_weights": None},
         (1.0, None),
-        **PLAIN,
+        title=", nearest upsampling",
     ),
     "b7-sm": _roofs(
         "b7",
@@ -137,7 +114,8 @@ CASES = {
         "Unet",
         {"backbone_name": "efficientnetb7", "encoder_weights": None},
         (1.0, None),
-        **PLAIN,
+        title=", nearest upsampling",
     ),
 }
+assert set(CASES) == set(MEASURED)
 FIRST_TARGET = 1.3  # of the first training step beside the notebooks' graphs

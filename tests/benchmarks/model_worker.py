@@ -22,7 +22,7 @@ os.environ.setdefault("SM_FRAMEWORK", "tf.keras")  # read by segmentation_models
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
-from model_cases import CASES
+from model_cases import CASES, MEASURED
 
 
 def batch(case):
@@ -116,18 +116,12 @@ def hub_deeplab(hub, shape, classes):
     return hub.models.DeepLabV3ImageSegmenter(backbone, classes, activation="sigmoid")
 
 
-def maker(library, module, case):
-    """A function that builds the model of `case` in a library."""
+def maker(library, module, name):
+    """A function that builds the model of the case `name` in a library."""
+    case = CASES[name]
     shape, classes = case.shape[1:], case.classes
     if library == "segzoo":
-        return functools.partial(
-            getattr(module.models, case.builder),
-            classes=classes,
-            input_shape=shape,
-            backbone_weights=None,
-            preprocessing=False,
-            **case.options,
-        )
+        return functools.partial(MEASURED[name], classes, shape, preprocessing=False)
     if library == "keras_hub":
         return functools.partial(hub_deeplab, module, shape, classes)
     own = {
@@ -138,18 +132,18 @@ def maker(library, module, case):
     return functools.partial(getattr(module, case.peer), **own[library], **case.peer_options)
 
 
-def steps_of(library, case):
-    """The steps of `case` in a library, and its name with the versions that decide its speed."""
+def steps_of(library, name):
+    """The steps of a case in a library, whose name has the versions that decide its speed."""
     module = importlib.import_module("notebooks" if library == "notebook" else library)
-    make = maker(library, module, case)
-    name = f"{library.replace('_', '-')} {getattr(module, '__version__', '')}".strip()
+    case, make = CASES[name], maker(library, module, name)
+    title = f"{library.replace('_', '-')} {getattr(module, '__version__', '')}".strip()
     if library == "segmentation_models_pytorch":
         import torch
 
-        return TorchSteps(case, make, torch), f"{name}, PyTorch {torch.__version__}"
+        return TorchSteps(case, make, torch), f"{title}, PyTorch {torch.__version__}"
     import tensorflow as tf
 
-    versions = f"{name}, Keras {metadata.version('keras')}, TensorFlow {tf.__version__}"
+    versions = f"{title}, Keras {metadata.version('keras')}, TensorFlow {tf.__version__}"
     return KerasSteps(case, make, tf.keras), versions
 
 
@@ -168,7 +162,7 @@ def main():
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     library, name = sys.argv[1:]
-    steps, versions = steps_of(library, CASES[name])
+    steps, versions = steps_of(library, name)
     print(json.dumps(versions), file=answers, flush=True)
     for line in sys.stdin:
         command = line.strip()

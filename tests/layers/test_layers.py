@@ -6,56 +6,29 @@ import pytest
 from keras import ops
 
 from segzoo import layers
+from tests.cases import LAYERS, TWO_INPUTS, make_layer
 
 pytestmark = pytest.mark.core
-
-ONE_INPUT = {
-    "ConvBlock": lambda: layers.ConvBlock(6, 3, strides=2, normalization="group"),
-    "ConvBlock-dilated": lambda: layers.ConvBlock(6, 5, dilation_rate=3, activation="elu"),
-    "ConvBlock-plain": lambda: layers.ConvBlock(
-        6, normalization=None, activation=None, kernel_regularizer=keras.regularizers.L2(1e-3)
-    ),
-    "SeparableConvBlock": lambda: layers.SeparableConvBlock(6, dilation_rate=2),
-    "SeparableConvBlock-instance": lambda: layers.SeparableConvBlock(
-        6, strides=2, normalization="instance"
-    ),
-    "BatchNormalization": lambda: layers.BatchNormalization(),
-    "AtrousSpatialPyramidPooling": lambda: layers.AtrousSpatialPyramidPooling(
-        5, dilations=(2, 3), separable=True
-    ),
-    "AtrousSpatialPyramidPooling-instance": lambda: layers.AtrousSpatialPyramidPooling(
-        5, dilations=(2,), normalization="instance"
-    ),
-    "Upsample": lambda: layers.Upsample(3),
-    "Upsample-nearest": lambda: layers.Upsample(2, "nearest"),
-}
-TWO_INPUTS = {
-    "ResizeLike": lambda: layers.ResizeLike(),
-    "ResizeLike-nearest": lambda: layers.ResizeLike("nearest"),
-    "ResizeLike-corners": lambda: layers.ResizeLike(align_corners=True),
-    "CropLike": lambda: layers.CropLike(),
-}
 
 
 def numpy(x):
     return ops.convert_to_numpy(x)
 
 
-def model_around(layer, sizes, channels=3):
-    """A model that applies the layer; two-input layers get a strided copy of the image."""
-    image = keras.Input((*sizes, channels))
-    if type(layer).__name__ == "CropLike":
+def model_around(name, sizes, channels=3):
+    """A model that applies the layer; a layer of two inputs gets a smaller and a larger map."""
+    image, layer = keras.Input((*sizes, channels)), make_layer(name)
+    if name.startswith("CropLike"):
         return keras.Model(image, layer(image, image[:, 1:, 1:, :]))
-    if type(layer).__name__ == "ResizeLike":
+    if name.partition("-")[0] in TWO_INPUTS:
         return keras.Model(image, layer(keras.layers.AveragePooling2D(3)(image), image))
     return keras.Model(image, layer(image))
 
 
-@pytest.mark.parametrize("name", [*ONE_INPUT, *TWO_INPUTS])
+@pytest.mark.parametrize("name", LAYERS)
 def test_static_and_dynamic_shapes_agree_and_match_the_declared_ones(name, rng):
-    make = {**ONE_INPUT, **TWO_INPUTS}[name]
     x = rng.normal(size=(2, 9, 14, 3)).astype("float32")
-    static, dynamic = model_around(make(), (9, 14)), model_around(make(), (None, None))
+    static, dynamic = model_around(name, (9, 14)), model_around(name, (None, None))
     dynamic.set_weights(static.get_weights())
     a, b = numpy(static(x)), numpy(dynamic(x))
     assert a.shape[1:] == static.output_shape[1:]
@@ -64,11 +37,10 @@ def test_static_and_dynamic_shapes_agree_and_match_the_declared_ones(name, rng):
     np.testing.assert_allclose(dynamic.predict(x[:, :7, :8], verbose=0).shape[0], 2)
 
 
-@pytest.mark.parametrize("name", [*ONE_INPUT, *TWO_INPUTS])
+@pytest.mark.parametrize("name", LAYERS)
 def test_a_saved_layer_gives_the_same_numbers(name, rng, tmp_path):
-    make = {**ONE_INPUT, **TWO_INPUTS}[name]
     x = rng.normal(size=(2, 9, 14, 3)).astype("float32")
-    model = model_around(make(), (None, None))
+    model = model_around(name, (None, None))
     model.save(tmp_path / "layer.keras")
     reloaded = keras.saving.load_model(tmp_path / "layer.keras")
     np.testing.assert_allclose(numpy(reloaded(x)), numpy(model(x)), atol=1e-6)

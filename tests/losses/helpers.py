@@ -1,23 +1,26 @@
-"""Data, gradients and the table of losses with their oracles, for the loss tests."""
+"""Data, gradients and the oracle of every loss, for the loss tests."""
 
 import keras
 import numpy as np
 from keras import ops
 
 from segzoo import losses
+from tests.cases import LOSSES
 from tests.oracles import losses as oracle
 
-CLASSES = sorted(
-    name
-    for name in losses.__all__
-    if isinstance(getattr(losses, name), type) and name != "Compound"
-)
-SEVERAL_ONLY = {"CategoricalCrossentropy", "CategoricalFocal", "LovaszSoftmax"}
-REGION = {"Dice", "Jaccard", "Tversky", "FocalTversky", "LogCoshDice", "MCC"}
-COUNTING = REGION | {"GeneralizedDice"}
-PIXEL = {"BinaryCrossentropy", "BinaryFocal", "CategoricalCrossentropy", "CategoricalFocal"}
-SHAPE = {"LovaszHinge", "LovaszSoftmax", "BoundaryF1", "CenterlineDice"}
-SIGMOID = {"BinaryCrossentropy", "BinaryFocal", "BCEDice", "LovaszHinge"}
+CLASSES = sorted(LOSSES)
+
+
+def _those(choose):
+    return {name for name, row in LOSSES.items() if choose(row)}
+
+
+SEVERAL_ONLY = _those(lambda row: row.several)
+SIGMOID = _those(lambda row: row.sigmoid)
+REGION = _those(lambda row: row.kind == "region")
+COUNTING = _those(lambda row: row.kind in ("region", "counts"))
+PIXEL = _those(lambda row: row.kind == "pixel")
+SHAPE = _those(lambda row: row.kind == "shape")
 
 
 def region(score):
@@ -63,7 +66,7 @@ ORACLE_NAMES = {
 
 
 def make(name, **arguments):
-    return getattr(losses, name)(**arguments)
+    return getattr(losses, name)(**{**LOSSES[name].arguments, **arguments})
 
 
 def cases():

@@ -1,29 +1,21 @@
 """Losses on the outputs of the models: every loss on every builder, and deep supervision."""
 
-import inspect
-
 import keras
 import numpy as np
 import pytest
 
 from segzoo import losses, metrics, models
-from tests.models.zoo import TINY, tiny_backbone
-
-CLASSES = [
-    getattr(losses, name) for name in losses.__all__ if inspect.isclass(getattr(losses, name))
-]
-FOR_ONE = {losses.LovaszHinge}
-FOR_SEVERAL = {losses.CategoricalCrossentropy, losses.CategoricalFocal, losses.LovaszSoftmax}
-BUILDERS = ("deeplab-tiny", "fcn8-tiny", "unet-tiny", "unetpp-own")
+from tests.cases import LOSSES, TINY, tiny_backbone
+from tests.losses.helpers import make
 
 
 def every_loss(classes):
     """The sum of all losses that are defined for so many classes."""
-    out = FOR_SEVERAL if classes == 1 else FOR_ONE
-    return sum(cls() for cls in CLASSES if cls not in out | {losses.Compound})
+    names = (n for n, row in LOSSES.items() if (classes > 1 or not row.several))
+    return sum(make(n) for n in names if classes == 1 or n != "LovaszHinge")
 
 
-@pytest.mark.parametrize("builder", BUILDERS)
+@pytest.mark.parametrize("builder", TINY)
 @pytest.mark.parametrize("classes", [1, 3])
 def test_every_loss_trains_every_builder(builder, classes, rng):
     model, loss = TINY[builder](classes, (40, 36, 3)), every_loss(classes)

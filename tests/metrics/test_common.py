@@ -11,14 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segzoo import metrics
+from tests.cases import METRICS
 
 pytestmark = pytest.mark.core
 
-STREAMING = [
-    make for make in (getattr(metrics, name) for name in metrics.__all__) if isinstance(make, type)
-]
-REGION = [metrics.DiceScore, metrics.IoU, metrics.FScore, metrics.Precision, metrics.Recall]
-AVERAGED = [make for make in STREAMING if make is not metrics.ConfusionMatrix]
+STREAMING = [getattr(metrics, name) for name in METRICS]
+REGION = [make for make in STREAMING if METRICS[make.__name__].region]
+AVERAGED = [make for make in STREAMING if METRICS[make.__name__].averaged]
 
 
 def as_arrays(result):
@@ -105,9 +104,9 @@ def test_configuration_round_trips_through_json(make, rng):
         "class_names": ("a", "b", "c"),
         "name": "mine",
     }
-    if make is not metrics.ConfusionMatrix:
+    if METRICS[make.__name__].averaged:
         options |= {"class_weights": (1, 2, 3), "average": "micro"}
-    if make is not metrics.ThresholdSearch:
+    if METRICS[make.__name__].decided:
         options |= {"threshold": 0.3}
     metric = make(**options)
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(metric)))

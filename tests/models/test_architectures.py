@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from segzoo import models
-from tests.models.zoo import ALL, tiny_backbone
+from tests.cases import ALL, tiny_backbone
 
 
 def numpy(x):
@@ -28,7 +28,7 @@ def test_effnet_unet_b7_has_the_parameters_of_the_published_notebook():
 
 
 def test_the_heads_of_unet_plus_plus_work_alone(rng):
-    model = ALL["unetpp-own-deep"](2)
+    model = ALL["UNetPlusPlus-own-deep"](2)
     x = rng.uniform(size=(1, 40, 33, 3)).astype("float32")
     outputs = model(x)
     assert isinstance(outputs, list) and len(outputs) == 4
@@ -49,7 +49,7 @@ def test_unet_plus_plus_joins_every_earlier_node_of_its_level():
 
 @pytest.mark.parametrize("stride", [8, 16, 32])
 def test_fcn_has_only_the_layers_that_its_stride_needs(stride):
-    names = {layer.name for layer in ALL["fcn8-tiny"](2, stride=stride).layers}
+    names = {layer.name for layer in ALL["FCN"](2, stride=stride).layers}
     assert {f"score_{s}" for s in (8, 16, 32)} & names == {
         f"score_{s}" for s in (8, 16, 32) if s >= stride
     }
@@ -92,7 +92,7 @@ def test_fcn_upsampling_starts_as_bilinear_interpolation(rng):
 
 
 def test_a_new_fcn8_predicts_what_its_coarsest_scores_say(rng):
-    eight, thirty_two = ALL["fcn8-tiny"](2, activation=None), ALL["fcn32-tiny"](2, activation=None)
+    eight, thirty_two = ALL["FCN"](2, activation=None), ALL["FCN-stride-32"](2, activation=None)
     x = rng.uniform(size=(1, 96, 128, 3)).astype("float32")
     shared = {w.path: w for w in thirty_two.weights}
     for weight in eight.weights:

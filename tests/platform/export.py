@@ -7,7 +7,7 @@ import sys
 import keras
 import numpy as np
 
-from tests.platform.builders import images
+from tests.platform.pictures import images
 
 STATIC = (47, 63)
 SIZES = {"static": [STATIC], "dynamic": [STATIC, (64, 40)]}

@@ -21,8 +21,8 @@ import tempfile
 
 import keras
 
+from tests.cases import FIRST
 from tests.platform import coins, export, portable, precision
-from tests.platform.builders import BUILDERS
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "deploy.md"
 PLACE = re.compile(r"(<!-- table -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -32,7 +32,7 @@ def replicas(mode, **environment):
     """A check that trains on one device and on two, in a process of its own."""
 
     def check(build, folder):
-        name = next(name for name, known in BUILDERS.items() if known is build)
+        name = next(name for name, known in FIRST.items() if known is build)
         run = subprocess.run(
             [sys.executable, "-m", "tests.platform.replicas", mode, name],
             env={**os.environ, **environment},
@@ -84,7 +84,7 @@ def try_all(names, properties):
         for name in names:
             keras.utils.set_random_seed(0)
             with tempfile.TemporaryDirectory() as folder:
-                outcome = attempt(check, BUILDERS[name], pathlib.Path(folder))
+                outcome = attempt(check, FIRST[name], pathlib.Path(folder))
             print(f"{title}: {name}: {outcome}", flush=True)
             outcomes.setdefault(title, {})[name] = outcome
     return outcomes
@@ -104,10 +104,10 @@ def table(records):
         for title, outcomes in record["outcomes"].items():
             rows.setdefault(title, {}).update(outcomes)
         tried += [version for version in record["versions"] if version not in tried]
-    lines = ["| | " + " | ".join(f"`{name}`" for name in BUILDERS) + " |"]
-    lines.append("| --- |" + " --- |" * len(BUILDERS))
+    lines = ["| | " + " | ".join(f"`{name}`" for name in FIRST) + " |"]
+    lines.append("| --- |" + " --- |" * len(FIRST))
     for title, outcomes in rows.items():
-        cells = (outcomes.get(name, "not tried") for name in BUILDERS)
+        cells = (outcomes.get(name, "not tried") for name in FIRST)
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", "Tried on " + ", ".join(tried) + "."])
 
@@ -116,7 +116,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     trying = commands.add_parser("try", help="try the properties of this environment")
-    trying.add_argument("--builders", nargs="+", default=list(BUILDERS), choices=BUILDERS)
+    trying.add_argument("--builders", nargs="+", default=list(FIRST), choices=FIRST)
     trying.add_argument(
         "--properties",
         nargs="+",
@@ -143,7 +143,7 @@ def main():
         outcomes = try_all(options.builders, options.properties)
         known = versions(*CONVERTERS)
     else:
-        found = {name: attempt(portable.read, options.folder, [name]) for name in BUILDERS}
+        found = {name: attempt(portable.read, options.folder, [name]) for name in FIRST}
         outcomes, known = {options.title: found}, versions()
     options.record.write_text(json.dumps({"versions": known, "outcomes": outcomes}, indent=2))
     cells = {title: row.values() for title, row in outcomes.items()}

@@ -18,12 +18,13 @@ import segzoo
 
 def write(folder, names):
     """Save every builder, trained for one step, with the output for an image."""
-    from tests.platform.builders import BUILDERS, images, labels
+    from tests.cases import FIRST
+    from tests.platform.pictures import images, labels
 
     folder.mkdir(parents=True, exist_ok=True)
-    for name in names or BUILDERS:
+    for name in names or FIRST:
         keras.utils.set_random_seed(0)
-        model = compiled(BUILDERS[name](3))
+        model = compiled(FIRST[name](3))
         model.train_on_batch(images(2), labels(2))
         model.save(folder / f"{name}.keras")
         x = images(1)

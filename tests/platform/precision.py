@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 import segzoo
-from tests.platform.builders import images, labels
+from tests.platform.pictures import images, labels
 
 SIZE = (47, 63)
 

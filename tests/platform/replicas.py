@@ -21,7 +21,8 @@ import keras
 import numpy as np
 
 import segzoo
-from tests.platform.builders import BUILDERS, images, labels
+from tests.cases import FIRST
+from tests.platform.pictures import images, labels
 
 COUNT, BATCH, EPOCHS, SIZE = 12, 4, 2, (40, 36)
 
@@ -41,7 +42,7 @@ def network(name, synchronized=False, random_drops=False):
     numbers of their own, which says nothing of losses and metrics: there we drop none.
     """
     keras.utils.set_random_seed(0)
-    model = BUILDERS[name](3, (*SIZE, 3))
+    model = FIRST[name](3, (*SIZE, 3))
     backbone = model.get_layer("backbone")
     backbone.trainable = False
     for layer in backbone.layers:

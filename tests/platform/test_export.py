@@ -3,8 +3,8 @@
 import pytest
 
 import segzoo
+from tests.cases import TINY
 from tests.platform import coins, export
-from tests.platform.builders import TINY
 
 
 def test_saved_models_of_every_builder_load_with_tensorflow_alone(tmp_path):

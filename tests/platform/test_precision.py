@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.cases import TINY
 from tests.platform import precision
-from tests.platform.builders import TINY
 
 
 @pytest.mark.parametrize("name", TINY)
