@@ -18,8 +18,9 @@ PUBLIC = ("backbones", "layers", "losses", "metrics", "models", "rle")
 
 # A module may import the packages on its right, and, inside its own package, what `inside` allows.
 EDGES = {
-    "models": {"backbones", "layers"},
-    "backbones": {"layers"},
+    "models": {"backbones", "weights", "layers"},
+    "backbones": {"weights", "layers"},
+    "weights": set(),
     "layers": set(),
     "losses": {"_targets", "_overlap", "_boundary"},
     "metrics": {"_targets", "_overlap", "_boundary"},

@@ -17,11 +17,11 @@ import keras
 import numpy as np
 
 from segzoo.backbones import applications, efficientnet, resnet_small, xception65
-from segzoo.backbones._download import download_error
 from segzoo.backbones._rows import NORMALIZATIONS, BackboneInfo
 from segzoo.backbones.channels import adapt_kernel
 from segzoo.backbones.dilation import Rebuilt, Scale, rebuild
 from segzoo.layers.preprocessing import ImageNormalization
+from segzoo.weights import download_error, load_weights
 
 _REGISTRY: dict[str, BackboneInfo] = {
     row.name: row
@@ -300,8 +300,6 @@ def _carry_over(network: Rebuilt, channels, statistics):
 
 def _load_file(path, source, backbone, carry_over):
     """Load a file of the published layout, or one of a backbone that segzoo saved."""
-    from segzoo.backbones.weights import load_weights
-
     try:
         load_weights(source, path)
     except ValueError as published:

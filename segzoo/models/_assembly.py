@@ -6,8 +6,8 @@ from typing import Any
 import keras
 
 from segzoo.backbones.encoder import Encoder, encoder
-from segzoo.backbones.weights import load_weights
 from segzoo.layers import CropLike, ResizeLike, Upsample
+from segzoo.weights import load_weights
 
 UPSAMPLINGS = ("bilinear", "nearest", "transpose")
 ACTIVATIONS = ("auto", "sigmoid", "softmax", None)

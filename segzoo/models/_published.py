@@ -22,12 +22,11 @@ from collections.abc import Sequence
 
 import keras
 
-from segzoo.backbones._download import fetch
 from segzoo.backbones.channels import adapt_kernel
-from segzoo.backbones.weights import layer_shapes, load_weights
 from segzoo.backbones.xception65 import separable_conv, xception65
 from segzoo.layers import BatchNormalization, ImageNormalization, ResizeLike
 from segzoo.models import _assembly
+from segzoo.weights import fetch, layer_shapes, load_weights
 
 _RELEASES = "https://github.com/bonlime/keras-deeplab-v3-plus/releases/download"
 _XCEPTION = "deeplabv3_xception_tf_dim_ordering_tf_kernels"

@@ -8,42 +8,12 @@ top does: VGG19 has every layer of VGG16, but in between it has others.
 """
 
 import collections
-import dataclasses
 import pathlib
 import re
 from collections.abc import Callable
 from typing import Any
 
-# Kinds of layers with weights, as Keras names them when nobody else does.
-_AUTOMATIC = re.compile(
-    r"((?:depthwise_|separable_)?conv2d|conv2d_transpose|dense"
-    r"|(?:batch_|layer_|group_|unit_)?normalization)(?:_(\d+))?"
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Layer:
-    """A layer with weights, of the model or of the file."""
-
-    path: str  # names from the outermost model inwards, joined by "/"
-    rank: tuple[str, int]  # its place: the sequence that it is counted in, the place there
-    weights: dict[str, Any]  # variables or data sets by name, in the order of the layer
-    owner: Any = None
-
-    @property
-    def name(self) -> str:
-        """The layer's own name; empty where the file has none."""
-        return self.path.rpartition("/")[2]
-
-    @property
-    def automatic(self) -> tuple[str, int] | None:
-        """Kind and number of an automatic name."""
-        match = _AUTOMATIC.fullmatch(self.name)
-        return (match[1], int(match[2] or 0)) if match else None
-
-    def __str__(self) -> str:
-        shapes = ", ".join(f"{name} {tuple(w.shape)}" for name, w in self.weights.items())
-        return f"layer `{self.path or self.rank}` with {shapes}"
+from segzoo.weights._layers import Layer
 
 
 class _MisfitError(ValueError):

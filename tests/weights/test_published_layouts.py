@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import segzoo
-from segzoo.backbones.weights import load_weights
-from tests.backbones.test_weights import write_keras2
+from segzoo.weights import load_weights
+from tests.weights.test_keras_files import write_keras2
 
 
 def publish(network, path, rng, rename=lambda name: name, top=None):

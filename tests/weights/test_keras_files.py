@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import segzoo
-from segzoo.backbones.weights import layer_shapes, load_weights
+from segzoo.weights import layer_shapes, load_weights
 
 pytestmark = pytest.mark.core
 
