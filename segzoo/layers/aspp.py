@@ -15,6 +15,7 @@ from typing import Any
 
 import keras
 
+from segzoo.layers._arguments import positive_int
 from segzoo.layers.blocks import ConvBlock, SeparableConvBlock
 from segzoo.layers.resize import ResizeLike
 
@@ -31,6 +32,8 @@ class AtrousSpatialPyramidPooling(keras.layers.Layer):
         normalization: as in `ConvBlock`. Default: `"batch"`. The image pooling branch has one
             pixel, which `"instance"` would erase: it takes `"layer"` there.
         activation: name or function. Default: `"relu"`.
+        epsilon: as in `ConvBlock`. Default: None.
+        kernel_regularizer: of every convolution, as in `ConvBlock`. Default: None.
 
     Call arguments:
         x: tensor (B, H, W, C), of any size.
@@ -61,6 +64,8 @@ class AtrousSpatialPyramidPooling(keras.layers.Layer):
         dropout: float = 0.1,
         normalization: str | None = "batch",
         activation: str | None = "relu",
+        epsilon: float | None = None,
+        kernel_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -68,41 +73,53 @@ class AtrousSpatialPyramidPooling(keras.layers.Layer):
             raise ValueError("`dilations` must name at least one rate, received none")
         if not 0 <= dropout < 1:
             raise ValueError(f"`dropout` must be in [0, 1), received dropout={dropout}")
-        self.filters = filters
-        self.dilations = tuple(dilations)
+        self.filters = positive_int("filters", filters)
+        self.dilations = tuple(positive_int("dilations", rate) for rate in dilations)
         self.separable = separable
         self.dropout = dropout
         self.normalization = normalization
         self.activation = keras.activations.get(activation)
+        self.epsilon = epsilon
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 
         name, dtype = self.name, self.dtype_policy
-        style = {"normalization": normalization, "activation": activation, "dtype": dtype}
+        style = {
+            "normalization": normalization,
+            "activation": activation,
+            "epsilon": epsilon,
+            "kernel_regularizer": kernel_regularizer,
+            "dtype": dtype,
+        }
         pooled_style = {**style, "normalization": "layer"} if normalization == "instance" else style
         block = SeparableConvBlock if separable else ConvBlock
-        self.branches = [ConvBlock(filters, 1, **style, name=f"{name}_1x1")]
-        self.branches += [
-            block(filters, 3, dilation_rate=rate, **style, name=f"{name}_rate_{rate}")
-            for rate in self.dilations
-        ]
+        # Attributes, not a list: `tf.train.Checkpoint` follows attributes alone.
+        self.pointwise = ConvBlock(self.filters, 1, **style, name=f"{name}_1x1")
+        for place, rate in enumerate(self.dilations, 1):
+            branch = block(self.filters, 3, dilation_rate=rate, **style, name=f"{name}_rate_{rate}")
+            setattr(self, f"branch_{place}", branch)
         self.mean = keras.layers.GlobalAveragePooling2D(
-            keepdims=True, name=f"{name}_mean", dtype=dtype
+            keepdims=True, data_format="channels_last", name=f"{name}_mean", dtype=dtype
         )
-        self.pooling = ConvBlock(filters, 1, **pooled_style, name=f"{name}_pooling")
+        self.pooling = ConvBlock(self.filters, 1, **pooled_style, name=f"{name}_pooling")
         self.spread = ResizeLike(name=f"{name}_spread", dtype=dtype)
         self.merge = keras.layers.Concatenate(name=f"{name}_merge", dtype=dtype)
-        self.project = ConvBlock(filters, 1, **style, name=f"{name}_project")
+        self.project = ConvBlock(self.filters, 1, **style, name=f"{name}_project")
         self.drop = keras.layers.Dropout(dropout, name=f"{name}_dropout", dtype=dtype)
 
+    def _branches(self) -> list:
+        rates = range(1, len(self.dilations) + 1)
+        return [self.pointwise, *(getattr(self, f"branch_{place}") for place in rates)]
+
     def build(self, input_shape) -> None:
-        for branch in self.branches:
+        branches = self._branches()
+        for branch in branches:
             branch.build(input_shape)
         self.pooling.build((input_shape[0], 1, 1, input_shape[-1]))
-        merged = self.filters * (len(self.branches) + 1)
-        self.project.build((*input_shape[:3], merged))
+        self.project.build((*input_shape[:3], self.filters * (len(branches) + 1)))
 
     def call(self, x):
         pooled = self.spread(self.pooling(self.mean(x)), x)
-        x = self.merge([*[branch(x) for branch in self.branches], pooled])
+        x = self.merge([*[branch(x) for branch in self._branches()], pooled])
         return self.drop(self.project(x))
 
     def compute_output_shape(self, input_shape):
@@ -116,5 +133,7 @@ class AtrousSpatialPyramidPooling(keras.layers.Layer):
             "dropout": self.dropout,
             "normalization": self.normalization,
             "activation": keras.activations.serialize(self.activation),
+            "epsilon": self.epsilon,
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
         }
         return {**super().get_config(), **config}

@@ -9,25 +9,37 @@ from typing import Any
 import keras
 
 from segzoo.layers import _dilated
+from segzoo.layers._arguments import positive_int
 from segzoo.layers.normalization import BatchNormalization
 
 NORMALIZATIONS = ("batch", "group", "layer", "instance", None)
 
 
-def normalization_layer(kind: str | None, channels: int, **kwargs: Any):
+def normalization_layer(
+    kind: str | None,
+    channels: int,
+    *,
+    epsilon: float | None = None,
+    groups: int | None = None,
+    **kwargs: Any,
+):
     """The layer behind a `normalization` argument, None for None.
 
     `"group"` takes the largest number of groups up to 32 that leaves at least 8 channels to each
-    (Wu and He, "Group Normalization", 2018, arXiv 1803.08494). `"layer"` normalizes the channels
-    of each pixel, `"instance"` each channel of each image.
+    (Wu and He, "Group Normalization", 2018, arXiv 1803.08494), or `groups`. `"layer"` normalizes
+    the channels of each pixel, `"instance"` each channel of each image. `epsilon` of None means
+    Keras's default, 1e-3.
     """
+    if epsilon is not None:
+        kwargs["epsilon"] = epsilon
     if kind == "batch":
         # Keras's momentum of 0.99 still carries the initial variance after hundreds of steps,
         # so that a short training scores well in training and at zero in validation.
         return BatchNormalization(momentum=0.9, **kwargs)
     if kind == "group":
-        most = min(32, max(1, channels // 8))
-        groups = next(g for g in range(most, 0, -1) if channels % g == 0)
+        if groups is None:
+            most = min(32, max(1, channels // 8))
+            groups = next(g for g in range(most, 0, -1) if channels % g == 0)
         return keras.layers.GroupNormalization(groups, **kwargs)
     if kind == "layer":
         return keras.layers.LayerNormalization(**kwargs)
@@ -41,7 +53,14 @@ def normalization_layer(kind: str | None, channels: int, **kwargs: Any):
 
 
 class _Block(keras.layers.Layer):
-    """What both blocks share: their arguments, and sublayers that run one after the other."""
+    """What both blocks share: their arguments, and sublayers that run one after the other.
+
+    Every sublayer is an attribute of its own, since `tf.train.Checkpoint` follows attributes and
+    not lists.
+    """
+
+    # The attributes that hold the sublayers, in the order of the computation.
+    _places: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -52,49 +71,52 @@ class _Block(keras.layers.Layer):
         dilation_rate: int = 1,
         normalization: str | None = "batch",
         activation: str | None = "relu",
+        epsilon: float | None = None,
+        groups: int | None = None,
         use_bias: bool | None = None,
         kernel_initializer: Any = "he_normal",
         kernel_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for argument, value in (
-            ("filters", filters),
-            ("kernel_size", kernel_size),
-            ("strides", strides),
-            ("dilation_rate", dilation_rate),
-        ):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{argument}` must be an int >= 1, received {argument}={value!r}")
-        if strides > 1 and dilation_rate > 1:
+        self.filters = positive_int("filters", filters)
+        self.kernel_size = positive_int("kernel_size", kernel_size)
+        self.strides = positive_int("strides", strides)
+        self.dilation_rate = positive_int("dilation_rate", dilation_rate)
+        if self.strides > 1 and self.dilation_rate > 1:
             raise ValueError(
                 "`strides` and `dilation_rate` cannot both be above 1, received "
                 f"strides={strides}, dilation_rate={dilation_rate}"
             )
-        self.filters = filters
-        self.kernel_size = kernel_size
-        self.strides = strides
-        self.dilation_rate = dilation_rate
+        if epsilon is not None and not epsilon > 0:
+            raise ValueError(f"`epsilon` must be above 0 or None, received epsilon={epsilon!r}")
         self.normalization = normalization
         self.activation = keras.activations.get(activation)
+        self.epsilon = epsilon
+        self.groups = None if groups is None else positive_int("groups", groups)
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.sublayers: list[keras.layers.Layer] = []
 
-    def _append(self, layer: keras.layers.Layer | None) -> None:
-        if layer is not None:
-            self.sublayers.append(layer)
-
-    def _append_norm_and_activation(self, channels: int, prefix: str = "") -> None:
-        dtype = self.dtype_policy
-        self._append(
-            normalization_layer(self.normalization, channels, name=f"{prefix}norm", dtype=dtype)
+    def _norm(self, channels: int, name: str):
+        return normalization_layer(
+            self.normalization,
+            channels,
+            epsilon=self.epsilon,
+            groups=self.groups,
+            name=name,
+            dtype=self.dtype_policy,
         )
-        if self.activation is not keras.activations.linear:
-            self._append(
-                keras.layers.Activation(self.activation, name=f"{prefix}activation", dtype=dtype)
-            )
+
+    def _activation(self, name: str):
+        if self.activation is keras.activations.linear:
+            return None
+        return keras.layers.Activation(self.activation, name=name, dtype=self.dtype_policy)
+
+    def steps(self) -> list[keras.layers.Layer]:
+        """The layers of the block, in order."""
+        found = (getattr(self, place, None) for place in self._places)
+        return [layer for layer in found if layer is not None]
 
     @property
     def _needs_bias(self) -> bool:
@@ -102,12 +124,12 @@ class _Block(keras.layers.Layer):
         return self.normalization is None if self.use_bias is None else self.use_bias
 
     def build(self, input_shape) -> None:
-        for layer in self.sublayers:
+        for layer in self.steps():
             layer.build(input_shape)
             input_shape = layer.compute_output_shape(input_shape)
 
     def call(self, x):
-        for layer in self.sublayers:
+        for layer in self.steps():
             x = layer(x)
         return x
 
@@ -123,6 +145,8 @@ class _Block(keras.layers.Layer):
             "dilation_rate": self.dilation_rate,
             "normalization": self.normalization,
             "activation": keras.activations.serialize(self.activation),
+            "epsilon": self.epsilon,
+            "groups": self.groups,
             "use_bias": self.use_bias,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
@@ -142,6 +166,9 @@ class ConvBlock(_Block):
         normalization: `"batch"`, `"group"`, `"layer"`, `"instance"` or None. Default: `"batch"`,
             with momentum 0.9.
         activation: name or function, None for none. Default: `"relu"`.
+        epsilon: float > 0, of the normalization; None means Keras's default, 1e-3. Default: None.
+        groups: int >= 1, of group normalization; None means the largest number up to 32 that
+            leaves at least 8 channels to each. Default: None.
         use_bias: bool; None means a bias only where no normalization follows. Default: None.
         kernel_initializer: Default: `"he_normal"`.
         kernel_regularizer: Default: None.
@@ -162,24 +189,26 @@ class ConvBlock(_Block):
         (2, 17, 10, 8)
     """
 
+    _places = ("conv", "norm", "act")
+
     def __init__(self, filters: int, kernel_size: int = 3, **kwargs: Any) -> None:
         super().__init__(filters, kernel_size, **kwargs)
         kind = _dilated.Conv2D if self.dilation_rate > 1 else keras.layers.Conv2D
-        self._append(
-            kind(
-                filters,
-                kernel_size,
-                strides=self.strides,
-                padding="same",
-                dilation_rate=self.dilation_rate,
-                use_bias=self._needs_bias,
-                kernel_initializer=self.kernel_initializer,
-                kernel_regularizer=self.kernel_regularizer,
-                name="conv",
-                dtype=self.dtype_policy,
-            )
+        self.conv = kind(
+            self.filters,
+            self.kernel_size,
+            strides=self.strides,
+            padding="same",
+            data_format="channels_last",
+            dilation_rate=self.dilation_rate,
+            use_bias=self._needs_bias,
+            kernel_initializer=self.kernel_initializer,
+            kernel_regularizer=self.kernel_regularizer,
+            name="conv",
+            dtype=self.dtype_policy,
         )
-        self._append_norm_and_activation(filters)
+        self.norm = self._norm(self.filters, "norm")
+        self.act = self._activation("activation")
 
 
 @keras.saving.register_keras_serializable(package="segzoo.layers")
@@ -196,6 +225,8 @@ class SeparableConvBlock(_Block):
         dilation_rate: int >= 1, of the depthwise half. Default: 1.
         normalization: as in `ConvBlock`. Default: `"batch"`.
         activation: name or function, None for none. Default: `"relu"`.
+        epsilon: as in `ConvBlock`. Default: None.
+        groups: as in `ConvBlock`. Default: None.
         use_bias: bool; None means a bias only where no normalization follows. Default: None.
         kernel_initializer: of both halves. Default: `"he_normal"`.
         kernel_regularizer: of the pointwise half; the published training leaves the depthwise
@@ -221,37 +252,45 @@ class SeparableConvBlock(_Block):
         for Semantic Image Segmentation", ECCV 2018, arXiv 1802.02611, section 3.1 and figure 4.
     """
 
+    _places = (
+        "depthwise",
+        "depthwise_norm",
+        "depthwise_act",
+        "pointwise",
+        "pointwise_norm",
+        "pointwise_act",
+    )
+
     def __init__(self, filters: int, kernel_size: int = 3, **kwargs: Any) -> None:
         super().__init__(filters, kernel_size, **kwargs)
 
     def build(self, input_shape) -> None:
         # Made here, not in `__init__`: group normalization needs to know the input's channels.
-        self.sublayers = []
         dilated = self.dilation_rate > 1
         kind = _dilated.DepthwiseConv2D if dilated else keras.layers.DepthwiseConv2D
-        self._append(
-            kind(
-                self.kernel_size,
-                strides=self.strides,
-                padding="same",
-                dilation_rate=self.dilation_rate,
-                use_bias=self._needs_bias,
-                depthwise_initializer=self.kernel_initializer,
-                name="depthwise",
-                dtype=self.dtype_policy,
-            )
+        self.depthwise = kind(
+            self.kernel_size,
+            strides=self.strides,
+            padding="same",
+            data_format="channels_last",
+            dilation_rate=self.dilation_rate,
+            use_bias=self._needs_bias,
+            depthwise_initializer=self.kernel_initializer,
+            name="depthwise",
+            dtype=self.dtype_policy,
         )
-        self._append_norm_and_activation(input_shape[-1], "depthwise_")
-        self._append(
-            keras.layers.Conv2D(
-                self.filters,
-                1,
-                use_bias=self._needs_bias,
-                kernel_initializer=self.kernel_initializer,
-                kernel_regularizer=self.kernel_regularizer,
-                name="pointwise",
-                dtype=self.dtype_policy,
-            )
+        self.depthwise_norm = self._norm(input_shape[-1], "depthwise_norm")
+        self.depthwise_act = self._activation("depthwise_activation")
+        self.pointwise = keras.layers.Conv2D(
+            self.filters,
+            1,
+            data_format="channels_last",
+            use_bias=self._needs_bias,
+            kernel_initializer=self.kernel_initializer,
+            kernel_regularizer=self.kernel_regularizer,
+            name="pointwise",
+            dtype=self.dtype_policy,
         )
-        self._append_norm_and_activation(self.filters, "pointwise_")
+        self.pointwise_norm = self._norm(self.filters, "pointwise_norm")
+        self.pointwise_act = self._activation("pointwise_activation")
         super().build(input_shape)

@@ -1,167 +1,193 @@
-"""What every builder shares: checked arguments, the encoder, one upsampling step, the head."""
+"""What every builder does before and after its decoder.
 
+    network = Network("fpn", classes, input_shape, activation=activation, ...)
+    features = network.encode(backbone, ...)      encode: maps by level
+    x = fpn(features, style, ...)                 decode: a function of the features
+    return network.model(x)                       head: class scores at the image's size
+
+Checks of arguments that builders share are here too.
+"""
+
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 
-from segzoo.backbones.encoder import Encoder, encoder
-from segzoo.layers import CropLike, ResizeLike, Upsample
+from segzoo.backbones.encoder import encoder
+from segzoo.layers._arguments import as_int, positive_int
+from segzoo.models import _heads
+from segzoo.models._features import Features
 from segzoo.weights import load_weights
 
-UPSAMPLINGS = ("bilinear", "nearest", "transpose")
 ACTIVATIONS = ("auto", "sigmoid", "softmax", None)
 MINIMUM_SIZE = 32
 
 
-def check_arguments(
-    classes: int, input_shape: Sequence[int | None], activation: str | None
-) -> tuple[int | None, int | None, int]:
-    """Raise ValueError for what no builder accepts; return the input shape as a tuple."""
-    if not isinstance(classes, int) or classes < 1:
-        raise ValueError(f"`classes` must be an int >= 1, received classes={classes!r}")
-    if activation not in ACTIVATIONS:
-        raise ValueError(
-            f"`activation` must be one of {ACTIVATIONS}, received activation={activation!r}"
+class Network:
+    """A model in the making: its checked common arguments, its image, its features.
+
+    Args:
+        kind: the model's name unless the user gives one.
+        classes, input_shape, activation, weights, name, auxiliary: as in every builder.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        classes: int,
+        input_shape: Sequence[int | None],
+        *,
+        activation: str | None,
+        weights: str | os.PathLike | None = None,
+        auxiliary: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.classes = positive_int("classes", classes)
+        self.shape = check_input_shape(input_shape)
+        self.activation = check_activation(activation, self.classes)
+        self.auxiliary = check_auxiliary(auxiliary)
+        self.weights = weights
+        self.name = name or kind
+        self.image = keras.Input(self.shape, name="image")
+        self.features: Features | None = None
+
+    def encode(
+        self,
+        backbone: str | keras.Model,
+        *,
+        backbone_weights: str | os.PathLike | None,
+        backbone_features: Sequence[str] | None = None,
+        preprocessing: bool = True,
+        output_stride: int = 32,
+        least: int = 2,
+    ) -> Features:
+        """The maps that the backbone makes of the image; `least` of them at least."""
+        found = encoder(
+            backbone,
+            weights=None if self.weights is not None else backbone_weights,
+            input_shape=self.shape,
+            output_stride=output_stride,
+            preprocessing=preprocessing,
+            features=backbone_features,
         )
+        if len(found.levels) < least:
+            raise ValueError(
+                f"`backbone` must give {least} or more feature maps, finest first; received maps "
+                f"of levels {found.levels}"
+            )
+        maps = found(self.image)
+        self.features = Features.of(self.image, maps, found.levels, found.strides, found.rounds_up)
+        if self.auxiliary is not None:
+            self.features.at(self.auxiliary)
+        return self.features
+
+    def own_encoder(self, maps: Sequence[Any], levels: Sequence[int]) -> Features:
+        """The maps of a builder's own encoder, which round up."""
+        if self.auxiliary is not None:
+            raise ValueError(
+                "`auxiliary` must be None with `backbone=None`: the builder's own encoder has no "
+                f"map for an auxiliary head, received auxiliary={self.auxiliary}"
+            )
+        self.features = Features.of(self.image, maps, levels)
+        return self.features
+
+    def head(self, x, **options: Any):
+        """Class scores of `x` at the image's size, activated; see `_heads.head`."""
+        return _heads.head(x, self.image, self.classes, self.activation, **options)
+
+    def activate(self, x, suffix: str = ""):
+        """The output activation of scores that have the image's size already."""
+        return _heads.activate(x, self.classes, self.activation, suffix)
+
+    def model(self, outputs) -> keras.Model:
+        """The finished model, with its auxiliary head and whole-model weights where asked for.
+
+        Args:
+            outputs: activated scores, or a list of them, the usual output last.
+        """
+        if self.auxiliary is not None and self.features is not None:
+            if isinstance(outputs, list):
+                raise ValueError(
+                    "`auxiliary` must be None with `deep_supervision=True`, received "
+                    f"auxiliary={self.auxiliary}"
+                )
+            # Made last, so that seeds give all other layers the weights that they have without it.
+            extra = _heads.auxiliary_head(
+                self.features.at(self.auxiliary), self.image, self.classes, self.activation
+            )
+            outputs = [extra, outputs]
+        model = keras.Model(self.image, outputs, name=self.name)
+        if self.weights is not None:
+            load_weights(model, self.weights)
+        return model
+
+
+def check_input_shape(
+    input_shape: Sequence[int | None],
+) -> tuple[int | None, int | None, int]:
+    """(height, width, channels) as ints, or ValueError."""
+    shape = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
+    sizes = [None if size is None else as_int(size) for size in shape]
+    wrong = [n for n, size in zip(sizes, shape, strict=True) if n is None and size is not None]
+    if len(shape) != 3 or wrong or sizes[2] is None or sizes[2] < 1:
+        raise ValueError(
+            "`input_shape` must be (height, width, channels) with a known number of channels; "
+            f"height and width may be None. Received input_shape={input_shape!r}"
+        )
+    height, width = sizes[:2]
+    if any(size is not None and size < MINIMUM_SIZE for size in (height, width)):
+        raise ValueError(
+            f"`input_shape` must have a height and width of at least {MINIMUM_SIZE}, received "
+            f"input_shape={input_shape!r}"
+        )
+    return height, width, sizes[2]
+
+
+def check_activation(activation: str | None, classes: int) -> str | None:
+    """Raise ValueError unless `activation` is one that an output can have."""
+    check_option("activation", activation, ACTIVATIONS)
     if activation == "softmax" and classes == 1:
         raise ValueError(
             "`activation` must be 'sigmoid', 'auto' or None with one class (softmax over one class "
             "is 1 everywhere), received activation='softmax' with classes=1"
         )
-    shape = tuple(input_shape)
-    if len(shape) != 3 or not isinstance(shape[2], int) or shape[2] < 1:
+    return activation
+
+
+def check_auxiliary(auxiliary: int | None) -> int | None:
+    """Raise ValueError unless `auxiliary` is a level that can have a head, or None."""
+    level = None if auxiliary is None else as_int(auxiliary)
+    if auxiliary is not None and level not in (8, 16, 32):
         raise ValueError(
-            "`input_shape` must be (height, width, channels) with a known number of channels; "
-            f"height and width may be None. Received input_shape={input_shape}"
+            "`auxiliary` must be None or the level of a backbone map, 8, 16 or 32; received "
+            f"auxiliary={auxiliary!r}"
         )
-    for size in shape[:2]:
-        if size is not None and size < MINIMUM_SIZE:
-            raise ValueError(
-                f"`input_shape` must have a height and width of at least {MINIMUM_SIZE}, received "
-                f"input_shape={input_shape}"
-            )
-    return shape[0], shape[1], shape[2]
+    return level
 
 
-def check_option(argument: str, value: Any, accepted: Sequence[Any]) -> None:
-    """Raise ValueError unless `value` is one of `accepted`."""
-    if value not in accepted:
+def check_option(argument: str, value: Any, accepted: Sequence[Any]) -> Any:
+    """`value`, or ValueError unless it is one of `accepted`."""
+    hashable = value is None or isinstance(value, str | int)
+    if not hashable or isinstance(value, bool) or value not in accepted:
         raise ValueError(f"`{argument}` must be one of {accepted}, received {argument}={value!r}")
+    return value
 
 
-def check_rate(argument: str, value: float) -> None:
-    """Raise ValueError unless `value` is a dropout rate."""
-    if not 0 <= value < 1:
-        raise ValueError(f"`{argument}` must be in [0, 1), received {argument}={value}")
+def check_rate(argument: str, value: float) -> float:
+    """`value`, or ValueError unless it is a dropout rate."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value < 1:
+        raise ValueError(f"`{argument}` must be in [0, 1), received {argument}={value!r}")
+    return value
 
 
 def check_widths(argument: str, values: Sequence[int], least: int = 1) -> tuple[int, ...]:
-    """Raise ValueError unless `values` are at least `least` widths; return them as a tuple."""
-    widths = tuple(values) if isinstance(values, Iterable) else ()
-    if len(widths) < least or not all(isinstance(n, int) and n >= 1 for n in widths):
+    """`values` as a tuple of ints, or ValueError unless they are at least `least` widths."""
+    given = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else []
+    widths = [as_int(n) for n in given]
+    if len(widths) < least or any(n is None or n < 1 for n in widths):
         raise ValueError(
-            f"`{argument}` must be at least {least} ints >= 1, received {argument}={values}"
+            f"`{argument}` must be at least {least} ints >= 1, received {argument}={values!r}"
         )
-    return widths
-
-
-def build_encoder(
-    backbone: str | keras.Model,
-    input_shape: tuple[int | None, int | None, int],
-    *,
-    weights: str | None,
-    features: Sequence[str] | None = None,
-    output_stride: int = 32,
-    preprocessing: bool = True,
-    least: int = 2,
-) -> Encoder:
-    """The encoder behind a builder's `backbone` argument.
-
-    A name is built by `segzoo.backbones`; a `keras.Model` is taken as it is, wrapped under the
-    name "backbone", so that it shares its layers and weights.
-    """
-    found = encoder(
-        backbone,
-        weights=weights,
-        input_shape=input_shape,
-        output_stride=output_stride,
-        preprocessing=preprocessing,
-        features=features,
-    )
-    if len(found.strides) < least:
-        raise ValueError(
-            f"`backbone` must give {least} or more feature maps, finest first; received maps of "
-            f"strides {found.strides}"
-        )
-    return found
-
-
-def upsample(
-    x,
-    like,
-    method: str,
-    name: str,
-    *,
-    filters: int | None = None,
-    rounds_up: bool = True,
-    kernel_regularizer: Any = None,
-):
-    """Enlarge `x` to the size of `like`, which is one level finer; double it when `like` is None.
-
-    `"transpose"` learns a 2x2 convolution with `filters` outputs; a row too many is cropped.
-    """
-    if method != "transpose":
-        layer = Upsample(2, method, name=name) if like is None else ResizeLike(method, name=name)
-        return layer(x) if like is None else layer(x, like)
-    x = keras.layers.Conv2DTranspose(
-        filters, 2, strides=2, padding="same", kernel_regularizer=kernel_regularizer, name=name
-    )(x)
-    return x if like is None else fit(x, like, f"{name}_fit", rounds_up)
-
-
-def fit(x, like, name: str, rounds_up: bool = True):
-    """Bring `x` to the size of `like` after a transposed convolution.
-
-    Maps that are rounded up leave a row too many, which is cropped, so that all pixels keep
-    their places; maps that are rounded down leave too few, and `x` is resized. The layer is there
-    also when nothing is to do, so that static and dynamic builds order their weights alike.
-    """
-    return (CropLike(name=name) if rounds_up else ResizeLike(name=name))(x, like)
-
-
-def classify(
-    x,
-    image,
-    classes: int,
-    activation: str | None,
-    *,
-    kernel_regularizer: Any = None,
-    full_size: bool = False,
-    suffix: str = "",
-):
-    """Class scores by a 1x1 convolution, resized to the image, activated in float32.
-
-    `full_size` says that `x` has the image's size already.
-    """
-    x = keras.layers.Conv2D(
-        classes, 1, kernel_regularizer=kernel_regularizer, name=f"logits{suffix}"
-    )(x)
-    if not full_size:
-        x = ResizeLike(name=f"logits{suffix}_resize", dtype="float32")(x, image)
-    return activate(x, classes, activation, suffix)
-
-
-def activate(x, classes: int, activation: str | None, suffix: str = ""):
-    """The output activation, in float32 also under mixed precision."""
-    if activation == "auto":
-        activation = "sigmoid" if classes == 1 else "softmax"
-    return keras.layers.Activation(activation, dtype="float32", name=f"output{suffix}")(x)
-
-
-def assemble(image, outputs, weights: str | None, name: str) -> keras.Model:
-    """The finished model, with whole-model weights where they are given."""
-    model = keras.Model(image, outputs, name=name)
-    if weights is not None:
-        load_weights(model, weights)
-    return model
+    return tuple(n for n in widths if n is not None)

@@ -25,7 +25,7 @@ import keras
 from segzoo.backbones.channels import adapt_kernel
 from segzoo.backbones.xception65 import separable_conv, xception65
 from segzoo.layers import BatchNormalization, ImageNormalization, ResizeLike
-from segzoo.models import _assembly
+from segzoo.models import _heads
 from segzoo.weights import fetch, layer_shapes, load_weights
 
 _RELEASES = "https://github.com/bonlime/keras-deeplab-v3-plus/releases/download"
@@ -207,7 +207,7 @@ def _network(
 
     logits = keras.layers.Conv2D(classes, 1, name=classifier)(x)
     logits = _resize(logits, image, "logits_resize", dtype="float32")
-    outputs = _assembly.activate(logits, classes, activation)
+    outputs = _heads.activate(logits, classes, activation)
     return keras.Model(image, outputs, name=name), keras.Model(image, x, name=name)
 
 

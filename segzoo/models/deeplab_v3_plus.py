@@ -8,16 +8,67 @@ Chen, Zhu, Papandreou, Schroff, Adam, "Encoder-Decoder with Atrous Separable Con
 Semantic Image Segmentation", ECCV 2018, arXiv 1802.02611.
 """
 
+import os
 from collections.abc import Sequence
 
 import keras
 
-from segzoo.layers import AtrousSpatialPyramidPooling, ConvBlock, ResizeLike, SeparableConvBlock
-from segzoo.models import _assembly, _published
+from segzoo.layers import AtrousSpatialPyramidPooling
+from segzoo.layers._arguments import positive_int
+from segzoo.models import _published
+from segzoo.models._assembly import Network, check_option, check_rate, check_widths
+from segzoo.models._builder import builder
+from segzoo.models._features import Features
+from segzoo.models._style import Style
 
-_DILATIONS = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
+DILATIONS = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
 
 
+def atrous_pyramid(
+    features: Features,
+    style: Style,
+    *,
+    dilations: Sequence[int] | None,
+    filters: int,
+    separable: bool,
+    dropout: float,
+):
+    """The pyramid on the last map; rates of None follow the map's stride."""
+    aspp = AtrousSpatialPyramidPooling(
+        filters,
+        dilations or DILATIONS[min(max(features.coarsest.stride, 8), 32)],
+        separable=separable,
+        dropout=dropout,
+        normalization=style.normalization,
+        activation=style.activation,
+        epsilon=style.epsilon,
+        kernel_regularizer=style.kernel_regularizer,
+        name="aspp",
+    )
+    # `call` instead of calling the layer puts every branch into the model under its own name.
+    return aspp.call(features.coarsest.x)  # (B, H/16, W/16, filters)
+
+
+def deeplab_v3_plus(
+    x,
+    features: Features,
+    style: Style,
+    *,
+    low_level_filters: int,
+    decoder_filters: int,
+    separable: bool,
+):
+    """The pyramid's output refined by the map nearest stride 4."""
+    block = style.separable_conv if separable else style.conv
+    low = features.nearest(4).x
+    low = style.conv(low, low_level_filters, 1, name="low_level")  # (B, H/4, W/4, 48)
+    x = style.resize(x, low, name="decoder_resize")
+    x = keras.layers.Concatenate(name="decoder_merge")([x, low])
+    x = block(x, decoder_filters, name="decoder_conv_1")
+    return block(x, decoder_filters, name="decoder_conv_2")  # (B, H/4, W/4, 256)
+
+
+@builder
 def DeepLabV3Plus(
     backbone: str | keras.Model = "resnet50",
     classes: int = 1,
@@ -30,9 +81,10 @@ def DeepLabV3Plus(
     decoder_filters: int = 256,
     separable: bool = False,
     dropout: float = 0.1,
-    backbone_weights: str | None = "imagenet",
+    backbone_weights: str | os.PathLike | None = "imagenet",
     backbone_features: Sequence[str] | None = None,
-    weights: str | None = None,
+    weights: str | os.PathLike | None = None,
+    auxiliary: int | None = None,
     activation: str | None = "auto",
     preprocessing: bool = True,
     name: str | None = None,
@@ -87,21 +139,27 @@ def DeepLabV3Plus(
         Chen, Zhu, Papandreou, Schroff, Adam, "Encoder-Decoder with Atrous Separable Convolution
         for Semantic Image Segmentation", ECCV 2018, arXiv 1802.02611, figure 2.
     """
-    shape = _assembly.check_arguments(classes, input_shape, activation)
-    _assembly.check_option("output_stride", output_stride, tuple(_DILATIONS))
-    for argument, value in (
-        ("aspp_filters", aspp_filters),
-        ("low_level_filters", low_level_filters),
-        ("decoder_filters", decoder_filters),
-    ):
-        _assembly.check_widths(argument, [value])
+    network = Network(
+        "deeplab_v3_plus",
+        classes,
+        input_shape,
+        activation=activation,
+        weights=weights,
+        auxiliary=auxiliary,
+        name=name,
+    )
+    check_option("output_stride", output_stride, tuple(DILATIONS))
+    positive_int("aspp_filters", aspp_filters)
+    positive_int("low_level_filters", low_level_filters)
+    positive_int("decoder_filters", decoder_filters)
+    check_rate("dropout", dropout)
     if aspp_dilations is not None:
-        _assembly.check_widths("aspp_dilations", aspp_dilations)
+        aspp_dilations = check_widths("aspp_dilations", aspp_dilations)
     if weights is not None and _published.is_published(backbone, weights):
         return _published.build(
             backbone,
-            classes,
-            shape,
+            network.classes,
+            network.shape,
             weights=weights,
             output_stride=output_stride,
             aspp_dilations=aspp_dilations,
@@ -114,35 +172,29 @@ def DeepLabV3Plus(
             preprocessing=preprocessing,
             name=name,
         )
-    block = SeparableConvBlock if separable else ConvBlock
+    style = Style()
 
-    encoder = _assembly.build_encoder(
+    features = network.encode(
         backbone,
-        shape,
-        weights=None if weights else backbone_weights,
-        features=backbone_features,
-        output_stride=output_stride,
+        backbone_weights=backbone_weights,
+        backbone_features=backbone_features,
         preprocessing=preprocessing,
+        output_stride=output_stride,
     )
-    image = keras.Input(shape, name="image")
-    features = encoder(image)
-    fine = min(range(len(features) - 1), key=lambda level: abs(encoder.strides[level] - 4))
-
-    aspp = AtrousSpatialPyramidPooling(
-        aspp_filters,
-        aspp_dilations or _DILATIONS[min(max(encoder.strides[-1], 8), 32)],
+    x = atrous_pyramid(
+        features,
+        style,
+        dilations=aspp_dilations,
+        filters=aspp_filters,
         separable=separable,
         dropout=dropout,
-        name="aspp",
     )
-    # `call` instead of calling the layer puts every branch into the model under its own name.
-    x = aspp.call(features[-1])  # (B, H/16, W/16, 256)
-
-    low = ConvBlock(low_level_filters, 1, name="low_level")(features[fine])  # (B, H/4, W/4, 48)
-    x = ResizeLike(name="decoder_resize")(x, low)
-    x = keras.layers.Concatenate(name="decoder_merge")([x, low])
-    x = block(decoder_filters, 3, name="decoder_conv_1")(x)
-    x = block(decoder_filters, 3, name="decoder_conv_2")(x)  # (B, H/4, W/4, 256)
-
-    outputs = _assembly.classify(x, image, classes, activation)
-    return _assembly.assemble(image, outputs, weights, name or "deeplab_v3_plus")
+    x = deeplab_v3_plus(
+        x,
+        features,
+        style,
+        low_level_filters=low_level_filters,
+        decoder_filters=decoder_filters,
+        separable=separable,
+    )
+    return network.model(network.head(x))

@@ -10,6 +10,7 @@ Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentatio
 arXiv 1411.4038, figure 3.
 """
 
+import os
 from collections.abc import Sequence
 
 import keras
@@ -17,9 +18,13 @@ import numpy as np
 from keras import ops
 
 from segzoo import backbones
-from segzoo.models import _assembly
+from segzoo.layers._arguments import positive_int
+from segzoo.models._assembly import Network, check_option, check_rate
+from segzoo.models._builder import builder
+from segzoo.models._features import Features
+from segzoo.models._upsampling import fit
 
-STRIDES = (8, 16, 32)
+LEVELS = (8, 16, 32)
 
 
 @keras.saving.register_keras_serializable(package="segzoo.models")
@@ -64,6 +69,44 @@ class WideConv2D(keras.layers.Conv2D):
         return ops.reshape(y, (-1, rows, columns, self.filters))
 
 
+def fcn(features: Features, *, classes: int, level: int, head_filters: int, dropout: float):
+    """Scores of the maps from `level` to 32, summed from coarse to fine, at the image's size."""
+    finer, last = features.need(*[k for k in LEVELS if k >= level])[:-1], features.at(32)
+    x, stride = last.x, last.stride
+    for number, kernel_size, kind in ((6, 7, WideConv2D), (7, 1, keras.layers.Conv2D)):
+        x = kind(
+            head_filters,
+            kernel_size,
+            padding="same",
+            data_format="channels_last",
+            activation="relu",
+            kernel_initializer="he_normal",
+            name=f"conv_{number}",
+        )(x)
+        if dropout:
+            x = keras.layers.Dropout(dropout, name=f"dropout_{number}")(x)
+    x = _score(x, classes, 32)  # (B, H/32, W/32, classes)
+
+    for skip in reversed(finer):
+        # Zeros, so that the finer map contributes nothing at first (the paper's section 4.2).
+        score = _score(skip.x, classes, skip.level, kernel_initializer="zeros")
+        if stride > skip.stride:
+            x = _deconvolve(x, stride // skip.stride, classes, f"upsample_{skip.level}")
+            x = fit(x, score, f"upsample_{skip.level}_fit", features.rounds_up)
+        x = keras.layers.Add(name=f"fuse_{skip.level}")([x, score])
+        stride = skip.stride
+
+    x = _deconvolve(x, stride, classes, "upsample_1")
+    return fit(x, features.image, "upsample_1_fit", features.rounds_up)
+
+
+def _score(x, classes: int, level: int, **options):
+    return keras.layers.Conv2D(
+        classes, 1, data_format="channels_last", name=f"score_{level}", **options
+    )(x)
+
+
+@builder
 def FCN(
     backbone: str | keras.Model = "vgg16",
     classes: int = 1,
@@ -72,9 +115,10 @@ def FCN(
     stride: int = 8,
     head_filters: int = 1024,
     dropout: float = 0.0,
-    backbone_weights: str | None = "imagenet",
+    backbone_weights: str | os.PathLike | None = "imagenet",
     backbone_features: Sequence[str] | None = None,
-    weights: str | None = None,
+    weights: str | os.PathLike | None = None,
+    auxiliary: int | None = None,
     activation: str | None = "auto",
     preprocessing: bool = True,
     name: str | None = None,
@@ -98,6 +142,8 @@ def FCN(
             of a weights file.
         backbone_features: names of backbone layers of strides 8, 16 and 32 that replace the taps.
         weights: path of whole-model weights, instead of `backbone_weights`.
+        auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
+            convolutional head; the outputs are then a list, the auxiliary output first.
         activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
             `"sigmoid"` is for multi-label; None gives logits.
         preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
@@ -120,57 +166,31 @@ def FCN(
         Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation",
         CVPR 2015, arXiv 1411.4038, figure 3.
     """
-    shape = _assembly.check_arguments(classes, input_shape, activation)
-    _assembly.check_option("stride", stride, STRIDES)
-    _assembly.check_widths("head_filters", [head_filters])
-    _assembly.check_rate("dropout", dropout)
+    check_option("stride", stride, LEVELS)
+    network = Network(
+        f"fcn_{stride}s",
+        classes,
+        input_shape,
+        activation=activation,
+        weights=weights,
+        auxiliary=auxiliary,
+        name=name,
+    )
+    positive_int("head_filters", head_filters)
+    check_rate("dropout", dropout)
     if backbone_features is None and isinstance(backbone, str):
         backbone_features = _taps(backbone, stride)
-
-    encoder = _assembly.build_encoder(
+    features = network.encode(
         backbone,
-        shape,
-        weights=None if weights else backbone_weights,
-        features=backbone_features,
+        backbone_weights=backbone_weights,
+        backbone_features=backbone_features,
         preprocessing=preprocessing,
         least=1,  # FCN-32s scores the last map alone
     )
-    scored = [s for s in STRIDES if s >= stride]
-    if not set(scored) <= set(encoder.strides):
-        raise ValueError(
-            f"`backbone` must have feature maps of strides {scored} for stride={stride}, received "
-            f"maps of strides {encoder.strides}"
-        )
-    image = keras.Input(shape, name="image")
-    features = dict(zip(encoder.strides, encoder(image), strict=True))
-
-    x = features[32]
-    for number, kernel_size, kind in ((6, 7, WideConv2D), (7, 1, keras.layers.Conv2D)):
-        x = kind(
-            head_filters,
-            kernel_size,
-            padding="same",
-            activation="relu",
-            kernel_initializer="he_normal",
-            name=f"conv_{number}",
-        )(x)
-        if dropout:
-            x = keras.layers.Dropout(dropout, name=f"dropout_{number}")(x)
-    x = keras.layers.Conv2D(classes, 1, name="score_32")(x)  # (B, H/32, W/32, classes)
-
-    for finer in reversed(scored[:-1]):
-        # Zeros, so that the finer map starts without a say (the paper's section 4.2).
-        score = keras.layers.Conv2D(classes, 1, kernel_initializer="zeros", name=f"score_{finer}")(
-            features[finer]
-        )
-        x = _deconvolve(x, 2, classes, f"upsample_{finer}")
-        x = _assembly.fit(x, score, f"upsample_{finer}_fit", encoder.rounds_up)
-        x = keras.layers.Add(name=f"fuse_{finer}")([x, score])
-
-    x = _deconvolve(x, stride, classes, "upsample_1")
-    x = _assembly.fit(x, image, "upsample_1_fit", encoder.rounds_up)
-    outputs = _assembly.activate(x, classes, activation)
-    return _assembly.assemble(image, outputs, weights, name or f"fcn_{stride}s")
+    x = fcn(
+        features, classes=network.classes, level=stride, head_filters=head_filters, dropout=dropout
+    )
+    return network.model(network.activate(x))
 
 
 def _taps(backbone: str, stride: int) -> list[str]:
@@ -187,6 +207,7 @@ def _deconvolve(x, factor: int, classes: int, name: str):
         2 * factor,
         strides=factor,
         padding="same",
+        data_format="channels_last",
         use_bias=False,
         kernel_initializer=BilinearUpsampling(),
         name=name,

@@ -10,55 +10,97 @@ Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image 
 MICCAI 2015, arXiv 1505.04597. With a backbone, its feature maps take the place of the left side.
 """
 
-import functools
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 
 from segzoo import backbones
-from segzoo.layers import ConvBlock
-from segzoo.models import _assembly
+from segzoo.models._assembly import Network, check_option, check_rate, check_widths
+from segzoo.models._builder import builder
+from segzoo.models._features import Features
+from segzoo.models._style import Style
+from segzoo.models._upsampling import UPSAMPLINGS, upsample
 
 _EFFNET_DROPOUT = (0.5, 0.5, 0.5, 0.25, 0.25)
 
 
-def _dropout_rates(rates: float | Sequence[float], count: int) -> tuple[float, ...]:
-    """One checked rate for each stage."""
-    rates = tuple(rates) if isinstance(rates, Sequence) else (rates,) * count
-    if len(rates) != count:
-        raise ValueError(
-            f"`decoder_dropout` must be one rate, or one for each of the {count} "
-            f"`decoder_filters`; received decoder_dropout={rates}"
+def paper_encoder(image, style: Style, *, filters: Sequence[int], dropout: float) -> list:
+    """The left side of the U, finest first, with dropout at its end (the paper's section 3.1)."""
+    maps, x = [], image
+    for level, width in enumerate(filters):
+        if level:
+            x = keras.layers.MaxPooling2D(
+                2, padding="same", data_format="channels_last", name=f"encoder_{level}_pool"
+            )(x)
+        x = _double_conv(x, width, style, f"encoder_{level}")
+        maps.append(x)
+    maps[-1] = _dropout(x, dropout, "encoder")
+    return maps
+
+
+def unet(
+    features: Features,
+    style: Style,
+    *,
+    decoder_filters: Sequence[int],
+    decoder_dropout: Sequence[float],
+    upsampling: str,
+):
+    """The right side of the U: from level to level, as many as there are widths.
+
+    Returns:
+        The last map, and its stride: 1 where it has the image's size.
+    """
+    x, level, stride = features.coarsest.x, features.coarsest.level, features.coarsest.stride
+    for stage, (filters, rate) in enumerate(zip(decoder_filters, decoder_dropout, strict=True), 1):
+        if level == 1:
+            break
+        level //= 2
+        skip, place = features.get(level), f"decoder_{stage}"
+        finer = skip.stride if skip else max(stride // 2, 1)
+        x = upsample(
+            x,
+            skip.x if skip else features.image if finer == 1 else None,
+            upsampling,
+            f"{place}_upsample",
+            filters=filters,
+            factor=stride // finer,
+            rounds_up=features.rounds_up,
+            kernel_regularizer=style.kernel_regularizer,
         )
-    for rate in rates:
-        _assembly.check_rate("decoder_dropout", rate)
-    return rates
+        stride = finer
+        if skip is not None:
+            x = keras.layers.Concatenate(name=f"{place}_merge")([x, skip.x])
+        x = _dropout(x, rate, place)
+        x = _double_conv(x, filters, style, place)  # (B, H/stride, W/stride, filters)
+    return x, stride
+
+
+def _double_conv(x, filters: int, style: Style, place: str):
+    """Two 3x3 blocks."""
+    for k in (1, 2):
+        x = style.conv(x, filters, name=f"{place}_conv_{k}")
+    return x
 
 
 def _dropout(x, rate: float, place: str):
     return keras.layers.Dropout(rate, name=f"{place}_dropout")(x) if rate else x
 
 
-def _double_conv(x, filters: int, place: str, **style: Any):
-    """Two 3x3 blocks; their biases stay beside the normalization, as in the notebook's network."""
-    for k in (1, 2):
-        x = ConvBlock(filters, **style, use_bias=True, name=f"{place}_conv_{k}")(x)
-    return x
+def _dropout_rates(rates: float | Sequence[float], count: int) -> tuple[float, ...]:
+    """One checked rate for each stage."""
+    rates = tuple(rates) if isinstance(rates, Iterable) else (rates,) * count
+    if len(rates) != count:
+        raise ValueError(
+            f"`decoder_dropout` must be one rate, or one for each of the {count} "
+            f"`decoder_filters`; received decoder_dropout={rates}"
+        )
+    return tuple(check_rate("decoder_dropout", rate) for rate in rates)
 
 
-def _paper_encoder(image, widths: Sequence[int], rate: float, block) -> list:
-    """The left side of the U, finest first, with dropout at its end (the paper's section 3.1)."""
-    features, x = [], image
-    for level, filters in enumerate(widths):
-        if level:
-            x = keras.layers.MaxPooling2D(2, padding="same", name=f"encoder_{level}_pool")(x)
-        x = block(x, filters, f"encoder_{level}")
-        features.append(x)
-    features[-1] = _dropout(x, rate, "encoder")
-    return features
-
-
+@builder
 def UNet(
     backbone: str | keras.Model | None = "resnet50",
     classes: int = 1,
@@ -70,9 +112,10 @@ def UNet(
     block_activation: str = "relu",
     normalization: str | None = "batch",
     kernel_regularizer: Any = None,
-    backbone_weights: str | None = "imagenet",
+    backbone_weights: str | os.PathLike | None = "imagenet",
     backbone_features: Sequence[str] | None = None,
-    weights: str | None = None,
+    weights: str | os.PathLike | None = None,
+    auxiliary: int | None = None,
     activation: str | None = "auto",
     preprocessing: bool = True,
     name: str | None = None,
@@ -101,6 +144,8 @@ def UNet(
             of a weights file.
         backbone_features: layer names that replace the backbone's taps, finest first.
         weights: path of whole-model weights, instead of `backbone_weights`.
+        auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
+            convolutional head; the outputs are then a list, the auxiliary output first.
         activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
             `"sigmoid"` is for multi-label; None gives logits.
         preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
@@ -123,79 +168,61 @@ def UNet(
         Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image
         Segmentation", MICCAI 2015, arXiv 1505.04597, figure 1.
     """
-    shape = _assembly.check_arguments(classes, input_shape, activation)
-    _assembly.check_option("upsampling", upsampling, _assembly.UPSAMPLINGS)
-    widths = _assembly.check_widths("decoder_filters", decoder_filters)
-    rates = _dropout_rates(decoder_dropout, len(widths))
-    block = functools.partial(
-        _double_conv,
-        normalization=normalization,
-        activation=block_activation,
-        kernel_regularizer=kernel_regularizer,
+    network = Network(
+        "unet",
+        classes,
+        input_shape,
+        activation=activation,
+        weights=weights,
+        auxiliary=auxiliary,
+        name=name,
     )
-    image = keras.Input(shape, name="image")
+    check_option("upsampling", upsampling, UPSAMPLINGS)
+    widths = check_widths("decoder_filters", decoder_filters)
+    rates = _dropout_rates(decoder_dropout, len(widths))
+    # The biases stay beside the normalization, as in the notebook's network.
+    style = Style(
+        normalization, block_activation, kernel_regularizer=kernel_regularizer, use_bias=True
+    )
 
     if backbone is None:
-        features = _paper_encoder(image, widths[::-1], rates[0], block)
-        strides, rounds_up = tuple(2**level for level in range(len(widths))), True
+        maps = paper_encoder(network.image, style, filters=widths[::-1], dropout=rates[0])
+        features = network.own_encoder(maps, [2**level for level in range(len(maps))])
         widths, rates = widths[1:], rates[1:]
     else:
-        encoder = _assembly.build_encoder(
+        features = network.encode(
             backbone,
-            shape,
-            weights=None if weights else backbone_weights,
-            features=backbone_features,
+            backbone_weights=backbone_weights,
+            backbone_features=backbone_features,
             preprocessing=preprocessing,
         )
-        features, strides, rounds_up = encoder(image), encoder.strides, encoder.rounds_up
-
-    *skips, x = features
-    skip_at = dict(zip(strides[:-1], skips, strict=True))
-    stride = strides[-1]
-    for stage, (filters, rate) in enumerate(zip(widths, rates, strict=True), 1):
-        if stride == 1:
-            break
-        stride //= 2
-        skip, place = skip_at.get(stride), f"decoder_{stage}"
-        x = _assembly.upsample(
-            x,
-            image if skip is None and stride == 1 else skip,
-            upsampling,
-            f"{place}_upsample",
-            filters=filters,
-            rounds_up=rounds_up,
-            kernel_regularizer=kernel_regularizer,
-        )
-        if skip is not None:
-            x = keras.layers.Concatenate(name=f"{place}_merge")([x, skip])
-        x = _dropout(x, rate, place)
-        x = block(x, filters, place)  # (B, H/stride, W/stride, filters)
-
-    outputs = _assembly.classify(
-        x,
-        image,
-        classes,
-        activation,
-        kernel_regularizer=kernel_regularizer,
-        full_size=stride == 1,
+    x, stride = unet(
+        features,
+        style,
+        decoder_filters=widths,
+        decoder_dropout=rates,
+        upsampling=upsampling,
     )
-    return _assembly.assemble(image, outputs, weights, name or "unet")
+    outputs = network.head(x, kernel_regularizer=kernel_regularizer, full_size=stride == 1)
+    return network.model(outputs)
 
 
+@builder
 def EffNetUNet(
     variant: str = "b0",
     classes: int = 1,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     *,
     decoder_filters: Sequence[int] = (256, 128, 64, 32, 16),
-    decoder_dropout: float | Sequence[float] = (0.5, 0.5, 0.5, 0.25, 0.25),
+    decoder_dropout: float | Sequence[float] | None = None,
     upsampling: str = "bilinear",
     block_activation: str = "relu",
     normalization: str | None = "batch",
     kernel_regularizer: Any = None,
-    backbone_weights: str | None = "imagenet",
+    backbone_weights: str | os.PathLike | None = "imagenet",
     backbone_features: Sequence[str] | None = None,
-    weights: str | None = None,
+    weights: str | os.PathLike | None = None,
+    auxiliary: int | None = None,
     activation: str | None = "auto",
     preprocessing: bool = True,
     name: str | None = None,
@@ -209,8 +236,8 @@ def EffNetUNet(
         classes: int >= 1, channels of the output.
         input_shape: (height, width, channels); height and width at least 32 or None.
         decoder_filters: as in `UNet`.
-        decoder_dropout: as in `UNet`. Default: (0.5, 0.5, 0.5, 0.25, 0.25), cut to the number of
-            `decoder_filters`.
+        decoder_dropout: as in `UNet`. None, the default, is (0.5, 0.5, 0.5, 0.25, 0.25), cut to the
+            number of `decoder_filters`.
         upsampling: as in `UNet`.
         block_activation: as in `UNet`.
         normalization: as in `UNet`.
@@ -218,6 +245,7 @@ def EffNetUNet(
         backbone_weights: as in `UNet`.
         backbone_features: as in `UNet`.
         weights: as in `UNet`.
+        auxiliary: as in `UNet`.
         activation: as in `UNet`.
         preprocessing: as in `UNet`.
         name: model name. Default: "effnet_unet".
@@ -238,8 +266,8 @@ def EffNetUNet(
         Tan, Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks",
         ICML 2019, arXiv 1905.11946.
     """
-    if decoder_dropout == _EFFNET_DROPOUT:
-        decoder_dropout = _EFFNET_DROPOUT[: len(tuple(decoder_filters))]
+    if decoder_dropout is None:
+        decoder_dropout = _EFFNET_DROPOUT[: len(check_widths("decoder_filters", decoder_filters))]
     if f"efficientnet{variant}" not in backbones.names("efficientnet"):
         variants = [name.removeprefix("efficientnet") for name in backbones.names("efficientnet")]
         raise ValueError(f"`variant` must be one of {variants}, received variant={variant!r}")
@@ -256,6 +284,7 @@ def EffNetUNet(
         backbone_weights=backbone_weights,
         backbone_features=backbone_features,
         weights=weights,
+        auxiliary=auxiliary,
         activation=activation,
         preprocessing=preprocessing,
         name=name or "effnet_unet",

@@ -14,17 +14,65 @@ Zhou, Siddiquee, Tajbakhsh, Liang, "UNet++: A Nested U-Net Architecture for Medi
 Segmentation", DLMIA 2018, arXiv 1807.10165, figure 1 and equation 1.
 """
 
-import functools
-import itertools
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from segzoo.layers import ConvBlock
-from segzoo.models import _assembly
+from segzoo.models._assembly import Network, check_option, check_rate, check_widths
+from segzoo.models._builder import builder
+from segzoo.models._features import Features
+from segzoo.models._style import Style
+from segzoo.models._upsampling import UPSAMPLINGS, upsample
 
 
+def unet_plus_plus(
+    features: Features, style: Style, *, filters: Sequence[int], dropout: float, upsampling: str
+) -> list:
+    """The nested decoder: x_0_1, x_0_2, ..., shallowest first."""
+    grid = [[map.x] for map in features.maps]  # grid[i][j] is x_i_j
+    for j in range(1, len(grid)):
+        for i in range(len(grid) - j):
+            up = upsample(
+                grid[i + 1][j - 1],
+                grid[i][0],
+                upsampling,
+                f"up_{i}_{j}",
+                filters=filters[i],
+                factor=features.maps[i + 1].stride // features.maps[i].stride,
+                rounds_up=features.rounds_up,
+                kernel_regularizer=style.kernel_regularizer,
+            )
+            x = keras.layers.Concatenate(name=f"merge_{i}_{j}")([up, *grid[i]])
+            grid[i].append(node(x, filters[i], style, dropout, f"x_{i}_{j}"))
+    return grid[0][1:]
+
+
+def node(x, filters: int, style: Style, dropout: float, name: str):
+    """Two convolutions, each followed by dropout; the last layer carries the node's name."""
+    last = f"{name}_conv_2" if dropout else name
+    for k, block in ((1, f"{name}_conv_1"), (2, last)):
+        x = style.conv(x, filters, name=block)
+        if dropout:
+            x = keras.layers.Dropout(dropout, name=f"{name}_dropout" if k == 1 else name)(x)
+    return x
+
+
+def first_column(image, style: Style, *, filters: Sequence[int], dropout: float) -> list:
+    """The authors' encoder, x_0_0 to x_4_0: nodes with max-pooling between them."""
+    column, x = [], image
+    for i, width in enumerate(filters):
+        if i:
+            x = keras.layers.MaxPooling2D(
+                2, padding="same", data_format="channels_last", name=f"pool_{i}"
+            )(x)
+        x = node(x, width, style, dropout, f"x_{i}_0")
+        column.append(x)
+    return column
+
+
+@builder
 def UNetPlusPlus(
     backbone: str | keras.Model | None = None,
     classes: int = 1,
@@ -37,9 +85,10 @@ def UNetPlusPlus(
     normalization: str | None = None,
     dropout: float = 0.5,
     kernel_regularizer: Any = None,
-    backbone_weights: str | None = "imagenet",
+    backbone_weights: str | os.PathLike | None = "imagenet",
     backbone_features: Sequence[str] | None = None,
-    weights: str | None = None,
+    weights: str | os.PathLike | None = None,
+    auxiliary: int | None = None,
     activation: str | None = "auto",
     preprocessing: bool = True,
     name: str | None = None,
@@ -71,6 +120,8 @@ def UNetPlusPlus(
             of a weights file.
         backbone_features: layer names that replace the backbone's taps, finest first.
         weights: path of whole-model weights, instead of `backbone_weights`.
+        auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
+            convolutional head; the outputs are then a list, the auxiliary output first.
         activation: of the outputs. `"auto"` is sigmoid for one class and softmax for several;
             `"sigmoid"` is for multi-label; None gives logits.
         preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
@@ -95,94 +146,47 @@ def UNetPlusPlus(
         Zhou, Siddiquee, Tajbakhsh, Liang, "UNet++: A Nested U-Net Architecture for Medical Image
         Segmentation", DLMIA 2018, arXiv 1807.10165, equation 1.
     """
-    shape = _assembly.check_arguments(classes, input_shape, activation)
-    _assembly.check_option("upsampling", upsampling, _assembly.UPSAMPLINGS)
-    _assembly.check_rate("dropout", dropout)
-    widths = _assembly.check_widths("filters", filters, least=2)
-    node = functools.partial(
-        _node,
-        dropout=dropout,
-        normalization=normalization,
-        activation=block_activation,
-        kernel_regularizer=kernel_regularizer,
+    network = Network(
+        "unet_plus_plus",
+        classes,
+        input_shape,
+        activation=activation,
+        weights=weights,
+        auxiliary=auxiliary,
+        name=name,
     )
-    image = keras.Input(shape, name="image")
+    check_option("upsampling", upsampling, UPSAMPLINGS)
+    check_rate("dropout", dropout)
+    widths = check_widths("filters", filters, least=2)
+    style = Style(
+        normalization, block_activation, kernel_regularizer=kernel_regularizer, use_bias=True
+    )
 
     if backbone is None:
-        column, rounds_up = _first_column(image, widths, node), True
+        column = first_column(network.image, style, filters=widths, dropout=dropout)
+        features = network.own_encoder(column, [2**level for level in range(len(column))])
     else:
-        encoder = _assembly.build_encoder(
+        features = network.encode(
             backbone,
-            shape,
-            weights=None if weights else backbone_weights,
-            features=backbone_features,
+            backbone_weights=backbone_weights,
+            backbone_features=backbone_features,
             preprocessing=preprocessing,
         )
-        column, rounds_up = encoder(image), encoder.rounds_up
-        _check_backbone(encoder.strides, widths, upsampling)
+        _check_backbone(features, widths)
+    nodes = unet_plus_plus(features, style, filters=widths, dropout=dropout, upsampling=upsampling)
 
-    grid = [[x] for x in column]  # grid[i][j] is x_i_j
-    for j in range(1, len(grid)):
-        for i in range(len(grid) - j):
-            up = _assembly.upsample(
-                grid[i + 1][j - 1],
-                grid[i][0],
-                upsampling,
-                f"up_{i}_{j}",
-                filters=widths[i],
-                rounds_up=rounds_up,
-                kernel_regularizer=kernel_regularizer,
-            )
-            x = keras.layers.Concatenate(name=f"merge_{i}_{j}")([up, *grid[i]])
-            grid[i].append(node(x, widths[i], f"x_{i}_{j}"))
-
-    heads = range(1 if deep_supervision else len(grid) - 1, len(grid))
-    outputs = [
-        _assembly.classify(
-            grid[0][j],
-            image,
-            classes,
-            activation,
-            kernel_regularizer=kernel_regularizer,
-            full_size=backbone is None,
-            suffix=f"_{j}" if deep_supervision else "",
-        )
-        for j in heads
-    ]
-    outputs = outputs if deep_supervision else outputs[0]
-    return _assembly.assemble(image, outputs, weights, name or "unet_plus_plus")
+    options = {"kernel_regularizer": kernel_regularizer, "full_size": features.finest.stride == 1}
+    if deep_supervision:
+        heads = [network.head(x, suffix=f"_{j}", **options) for j, x in enumerate(nodes, 1)]
+        return network.model(heads)
+    return network.model(network.head(nodes[-1], **options))
 
 
-def _node(x, filters: int, name: str, *, dropout: float, **style: Any):
-    """Two convolutions, each followed by dropout; the last layer carries the node's name."""
-    last = f"{name}_conv_2" if dropout else name
-    for k, block in ((1, f"{name}_conv_1"), (2, last)):
-        x = ConvBlock(filters, use_bias=True, **style, name=block)(x)
-        if dropout:
-            x = keras.layers.Dropout(dropout, name=f"{name}_dropout" if k == 1 else name)(x)
-    return x
-
-
-def _first_column(image, widths: Sequence[int], node) -> list:
-    """x_0_0 to x_4_0: nodes with max-pooling between them."""
-    column, x = [], image
-    for i, filters in enumerate(widths):
-        if i:
-            x = keras.layers.MaxPooling2D(2, padding="same", name=f"pool_{i}")(x)
-        x = node(x, filters, f"x_{i}_0")
-        column.append(x)
-    return column
-
-
-def _check_backbone(strides: Sequence[int], widths: Sequence[int], upsampling: str) -> None:
-    """A width for all maps but the last; a transposed convolution doubles sizes, no more."""
-    if len(widths) < len(strides) - 1:
+def _check_backbone(features: Features, widths: Sequence[int]) -> None:
+    """A width for all maps but the last."""
+    least = len(features.maps) - 1
+    if len(widths) < least:
         raise ValueError(
-            f"`filters` must have at least {len(strides) - 1} widths for a backbone with "
-            f"{len(strides)} maps, received filters={tuple(widths)}"
-        )
-    if upsampling == "transpose" and any(b != 2 * a for a, b in itertools.pairwise(strides)):
-        raise ValueError(
-            "`upsampling` must be 'bilinear' or 'nearest' for a backbone whose maps do not halve "
-            f"in size from one to the next, received 'transpose' with maps of strides {strides}"
+            f"`filters` must have at least {least} widths for a backbone with "
+            f"{least + 1} maps, received filters={tuple(widths)}"
         )

@@ -118,7 +118,7 @@ def test_a_conv_block_is_convolution_then_normalization_then_activation(rng):
 )
 def test_group_normalization_leaves_eight_channels_to_a_group(channels, groups):
     block = layers.ConvBlock(channels, normalization="group")
-    assert block.sublayers[1].groups == groups
+    assert block.norm.groups == groups
 
 
 def test_aspp_sees_as_far_as_its_largest_rate(rng):

@@ -43,7 +43,7 @@ def test_unet_plus_plus_joins_every_earlier_node_of_its_level():
     model = models.UNetPlusPlus(None, 1, (32, 32, 1), filters=(4, 6, 8, 10, 12))
     for level in range(4):
         for column in range(1, 5 - level):
-            kernel = model.get_layer(f"x_{level}_{column}_conv_1").sublayers[0].kernel
+            kernel = model.get_layer(f"x_{level}_{column}_conv_1").conv.kernel
             assert kernel.shape[2] == (4, 6, 8, 10)[level] * (column + 1)
 
 
@@ -107,7 +107,7 @@ def test_deeplab_follows_the_paper():
     rates = [model.get_layer(f"aspp_rate_{r}").dilation_rate for r in (6, 12, 18)]
     assert rates == [6, 12, 18]
     assert model.get_layer("low_level").filters == 48
-    assert model.get_layer("decoder_conv_1").sublayers[0].kernel.shape[2] == 256 + 48
+    assert model.get_layer("decoder_conv_1").conv.kernel.shape[2] == 256 + 48
     names = [layer.name for layer in model.layers]
     assert names.index("logits") < names.index("logits_resize") < names.index("output")
     eight = models.DeepLabV3Plus("mobilenetv2", 21, output_stride=8, backbone_weights=None)
@@ -257,7 +257,7 @@ BAD = {
     ),
     "a scored stride the backbone has not": (
         lambda: models.FCN(keras.Model(*(lambda b: (b.input, b.outputs[:4]))(tiny_backbone()))),
-        "`backbone` must have feature maps of strides",
+        "`backbone` must have feature maps of levels",
     ),
 }
 

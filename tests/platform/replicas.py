@@ -31,7 +31,7 @@ def synchronize(layer):
     """Let the replicas of `tf.distribute` share their batch statistics (as docs/deploy.md says)."""
     if isinstance(layer, keras.layers.BatchNormalization):
         layer.synchronized = True
-    for inner in [*getattr(layer, "layers", []), *getattr(layer, "sublayers", [])]:
+    for inner in [*getattr(layer, "layers", []), *getattr(layer, "steps", list)()]:
         synchronize(inner)
 
 
