@@ -1,7 +1,13 @@
 """Layers that the models are made of, each usable in a model of one's own."""
 
+from segzoo.layers.activations import gelu
 from segzoo.layers.aspp import AtrousSpatialPyramidPooling
 from segzoo.layers.blocks import ConvBlock, SeparableConvBlock
+from segzoo.layers.mix_transformer import (
+    EfficientSelfAttention,
+    MixFeedForward,
+    OverlapPatchEmbedding,
+)
 from segzoo.layers.normalization import BatchNormalization
 from segzoo.layers.pooling import DilatedPooling2D, PhaseShift2D
 from segzoo.layers.preprocessing import ImageNormalization
@@ -13,9 +19,13 @@ __all__ = [
     "ConvBlock",
     "CropLike",
     "DilatedPooling2D",
+    "EfficientSelfAttention",
     "ImageNormalization",
+    "MixFeedForward",
+    "OverlapPatchEmbedding",
     "PhaseShift2D",
     "ResizeLike",
     "SeparableConvBlock",
     "Upsample",
+    "gelu",
 ]
