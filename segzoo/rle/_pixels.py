@@ -13,30 +13,37 @@ from typing import Any
 
 import numpy as np
 
+from segzoo.rle._messages import short
+
+MOST_PIXELS = 2**63 - 2  # too large an integer is read as 2**63 - 1, which ends past them
 _CHUNK = 1 << 18  # pixels compared at once: the work stays in the cache, the memory small
 _BLOCK = 1 << 11  # changes painted at once
 _DENSE = 16  # with more than one change in so many pixels, sorting them costs more than a copy
+_FEW = 16  # runs that are filled one by one
 _NARROW = 128  # pixels; narrower rows are cheaper to carry all at once than one by one
 
 
 def check_order(order: str) -> None:
     """Raise ValueError unless `order` is `"F"` (down the columns) or `"C"` (along the rows)."""
-    if order not in ("F", "C"):
+    if not isinstance(order, str) or order not in ("F", "C"):
         raise ValueError(
-            f'`order` must be "F" (down the columns) or "C" (along the rows), received {order!r}'
+            '`order` must be "F" (down the columns) or "C" (along the rows), '
+            f"received {short(order)}"
         )
 
 
 def check_shape(shape: Any) -> tuple[int, int]:
-    """Return `shape` as (height, width) or raise ValueError."""
+    """Return `shape` as (height, width), of at most `MOST_PIXELS`, or raise ValueError."""
     try:
         height, width = map(operator.index, shape)
     except (TypeError, ValueError):
         height = width = -1
     if height < 0 or width < 0:
         raise ValueError(
-            f"`shape` must be two integers of at least 0, (height, width), received {shape!r}"
+            f"`shape` must be two integers of at least 0, (height, width), received {short(shape)}"
         )
+    if max(height, 1) * max(width, 1) > MOST_PIXELS:
+        raise ValueError(f"`shape` must have fewer than 2**63 pixels, received {short(shape)}")
     return height, width
 
 
@@ -128,6 +135,12 @@ def paint(
     value = fitting(value, dtype)
     size = shape[0] * shape[1]
     along = order == "C" or 1 in shape
+    if edges.size == 2 and edges[1] - edges[0] == size:
+        return np.full(shape, value)
+    if edges.size <= 2 * _FEW:
+        mask = np.zeros(shape, value.dtype)
+        _fill_runs(edges, mask if order == "C" else mask.T, value)
+        return mask
     if along and edges.size * _DENSE <= size:
         pattern = np.zeros(edges.size + 1, value.dtype)
         pattern[1::2] = value
@@ -144,6 +157,21 @@ def paint(
         else:
             _paint_columns(edges, bits, code)
     return mask
+
+
+def _fill_runs(edges: np.ndarray, lines: np.ndarray, value: np.ndarray) -> None:
+    """Fill runs that go along the rows of `lines`, a view of any memory order."""
+    for begin, end in edges.reshape(-1, 2).tolist():
+        (first, head), (last, tail) = divmod(begin, lines.shape[1]), divmod(end, lines.shape[1])
+        if first == last:
+            lines[first, head:tail] = value
+            continue
+        if head:  # the rest of the line that the run starts in
+            lines[first, head:] = value
+            first += 1
+        lines[first:last] = value
+        if tail:
+            lines[last, :tail] = value
 
 
 def _paint_columns(edges: np.ndarray, bits: np.ndarray, code: np.ndarray) -> None:
@@ -187,11 +215,12 @@ def fitting(value: Any, dtype: Any, name: str = "value") -> np.ndarray:
     """Return `value` as a 0-d array of `dtype` or raise ValueError."""
     try:
         kind = np.dtype(object if dtype is None else dtype)
-    except TypeError:
+    except (TypeError, ValueError, RecursionError):
         kind = np.dtype(object)
     if kind.kind not in "biuf" or kind.itemsize > 8:
         raise ValueError(
-            f"`dtype` must be bool, an integer or a float of at most 64 bits, received {dtype!r}"
+            "`dtype` must be bool, an integer or a float of at most 64 bits, "
+            f"received {short(dtype)}"
         )
     number = np.asarray(value)
     if number.ndim == 0 and number.dtype.kind in "biuf":
@@ -200,4 +229,4 @@ def fitting(value: Any, dtype: Any, name: str = "value") -> np.ndarray:
         fits = np.isfinite(cast) if kind.kind == "f" else cast == number
         if fits:
             return cast
-    raise ValueError(f"`{name}` must be a number that dtype {kind} holds, received {value!r}")
+    raise ValueError(f"`{name}` must be a number that dtype {kind} holds, received {short(value)}")

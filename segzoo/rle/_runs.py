@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from segzoo.rle._messages import hint, short
+from segzoo.rle._pixels import MOST_PIXELS
+
 _BLANK = b" \t\n\r\v\f"
 _GRAMMAR = b"0123456789" + _BLANK
 _FEW = 64  # runs; up to here one `%` is quicker than the bulk formatter
@@ -17,18 +20,18 @@ _BLOCK = 1 << 13  # runs that are formatted at once: the work stays in the cache
 
 def check_start(start: int) -> int:
     """Return `start`, the number of the first pixel, as int, or raise ValueError."""
-    if start not in (0, 1):
-        raise ValueError(f"`start` must be 0 or 1, received start={start!r}")
+    if not isinstance(start, (int, np.integer)) or start not in (0, 1):
+        raise ValueError(f"`start` must be 0 or 1, received start={short(start)}")
     return int(start)
 
 
-def read_runs(rle: Any, start: int, size: int | None = None) -> np.ndarray:
+def read_runs(rle: Any, start: int, size: int = MOST_PIXELS) -> np.ndarray:
     """Return the edges of a run list; raise ValueError where it is malformed.
 
     Args:
         rle: str, bytes, integers (flat or as pairs), or one of the spellings of an empty mask.
         start: number of the first pixel, 0 or 1.
-        size: pixels of the mask; `None` leaves the end unchecked.
+        size: pixels of the mask, where its shape is known.
 
     Returns:
         int64 array `[start, end, start, end, ...]`, strictly increasing, from 0.
@@ -40,17 +43,17 @@ def read_runs(rle: Any, start: int, size: int | None = None) -> np.ndarray:
     if edges.size % 2:
         raise ValueError(
             "`rle` must hold pairs of start and length, received an odd count of "
-            f"{edges.size} numbers: the last run, `{edges[-1]}`, has no length"
+            f"{edges.size} numbers: the last run, `{edges[-1]}`, has no length{hint(rle)}"
         )
     edges[::2] -= start
     edges[1::2] += edges[::2]
     # A sum past int64 wraps to a negative end, which is not above its start.
     rising = edges[1:] > edges[:-1]
-    if edges[0] < 0 or (size is not None and edges[-1] > size):
-        raise _fault(_read_numbers(rle), start, size)
+    if edges[0] < 0 or edges[-1] > size:
+        raise _fault(rle, start, size)
     if not rising.all():
         if not rising[::2].all() or (edges[1:] < edges[:-1]).any():
-            raise _fault(_read_numbers(rle), start, size)
+            raise _fault(rle, start, size)
         touching = np.flatnonzero(~rising)  # an end that is the next start: drop both
         edges = np.delete(edges, np.concatenate([touching, touching + 1]))
     return edges
@@ -77,38 +80,39 @@ def _read_numbers(rle: Any) -> np.ndarray:
     if isinstance(rle, str):
         # Anything outside ASCII becomes "?", which the grammar refuses.
         rle = rle.encode("ascii", "replace")
-    if isinstance(rle, (bytes, bytearray)):
+    if isinstance(rle, (bytes, bytearray, memoryview)):
         text = bytes(rle).strip(_BLANK)
         if not text or text == b"-1":
             return np.empty(0, np.int64)
         if text.translate(None, _GRAMMAR):
-            raise _not_digits(text)
+            raise ValueError(_not_digits(text) + hint(rle))
         # Too large an integer saturates at 2**63 - 1, which is past the end of every mask.
         return np.fromstring(text, np.int64, sep=" ")
     if isinstance(rle, (list, tuple, range)) or (isinstance(rle, np.ndarray) and rle.ndim):
         return _read_integers(rle)
     if _is_missing(rle):
         return np.empty(0, np.int64)
-    hint = "; read COCO's with `from_coco`" if isinstance(rle, dict) else ""
     raise ValueError(
         "`rle` must be a str, bytes, a list of integers, or None, NaN, '' or -1 for an empty mask, "
-        f"received {type(rle).__name__}: {_short(rle)}{hint}"
+        f"received {type(rle).__name__}: {short(rle)}{hint(rle)}"
     )
 
 
 def _read_integers(rle: Any) -> np.ndarray:
     """Return a list or array of integers, flat or (N, 2), as a new flat int64 array."""
+    if np.ma.is_masked(rle):
+        raise ValueError(f"`rle` must not hold masked numbers, received {short(rle)}")
     try:
         numbers = np.asarray(rle)
-    except ValueError:  # rows of different lengths
-        numbers = np.asarray(rle, dtype=object)
+    except ValueError:  # rows of different lengths, or nested too deep
+        numbers = np.array(None)
     if not numbers.size:
         return np.empty(0, np.int64)
     pairs = numbers.ndim == 1 or (numbers.ndim == 2 and numbers.shape[1] == 2)
     if not pairs or numbers.dtype.kind not in "iu":
         raise ValueError(
             "`rle` as a list must hold integers, flat (start, length, start, ...) or as pairs, "
-            f"received shape {numbers.shape} of dtype {numbers.dtype}: {_short(rle)}"
+            f"received shape {numbers.shape} of dtype {numbers.dtype}: {short(rle)}{hint(rle)}"
         )
     if numbers.dtype == np.uint64:  # must not wrap to a negative number
         numbers = np.minimum(numbers, np.uint64(np.iinfo(np.int64).max))
@@ -116,35 +120,30 @@ def _read_integers(rle: Any) -> np.ndarray:
 
 
 def _is_missing(rle: Any) -> bool:
-    """Tell whether a cell stands for an empty mask: None, NaN, -1, or pandas' NA and NaT."""
-    if rle is None or type(rle).__name__ in ("NAType", "NaTType"):
+    """Tell whether a cell stands for an empty mask: None, NaN, -1, pandas' NA and NaT, masked."""
+    if rle is None or rle is np.ma.masked or type(rle).__name__ in ("NAType", "NaTType"):
         return True
     if isinstance(rle, (int, float, np.number)) or (isinstance(rle, np.ndarray) and not rle.ndim):
         return bool(rle == -1 or rle != rle)
     return False
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _not_digits(text: bytes) -> ValueError:
-    """Return the error that names the first word of `text` that is not an integer."""
+def _not_digits(text: bytes) -> str:
+    """Return the message that names the first word of `text` that is not an integer."""
     words = text.split()
     index = next(i for i, word in enumerate(words) if word.translate(None, _GRAMMAR))
-    return ValueError(
+    return (
         "`rle` must hold integers in ASCII digits, separated by whitespace: "
         f"the {'length' if index % 2 else 'start'} of run {index // 2 + 1} is "
-        f"{_short(words[index].decode('ascii', 'replace'))}"
+        f"{short(words[index].decode('ascii', 'replace'))}"
     )
 
 
-def _fault(numbers: np.ndarray, start: int, size: int | None) -> ValueError:
+def _fault(rle: Any, start: int, size: int) -> ValueError:
     """Return the error that names the first malformed run, found in unbounded integers."""
+    numbers = _read_numbers(rle)
     before = run = 0  # the end of the run ahead, and the count of runs
     fault = ""
-    limit = np.iinfo(np.int64).max if size is None else size
     for first, length in numbers.reshape(-1, 2).tolist():
         run += 1
         begin, end = first - start, first - start + length
@@ -152,8 +151,10 @@ def _fault(numbers: np.ndarray, start: int, size: int | None) -> ValueError:
             fault = "a length must be at least 1"
         elif begin < 0:
             fault = f"a start must be at least {start}, the number of the first pixel"
-        elif end > limit:
-            fault = f"it ends past the mask's {limit} pixels"
+        elif end > size:
+            fault = f"it ends past the mask's {size} pixels"
+            if size == MOST_PIXELS:
+                fault = "it ends past 64 bits"
         elif begin < before:
             fault = f"it starts before the run ahead ends, at {before - 1 + start}; "
             fault += "runs must be sorted and must not overlap"
@@ -161,7 +162,20 @@ def _fault(numbers: np.ndarray, start: int, size: int | None) -> ValueError:
             break
         before = end
     return ValueError(
-        f"`rle` is malformed in run {run} of {numbers.size // 2}, `{first} {length}`: {fault}"
+        f"`rle` is malformed in run {run} of {numbers.size // 2}, `{_written(rle, run)}`: {fault}"
+        + hint(rle)
+    )
+
+
+def _written(rle: Any, run: int) -> str:
+    """Return a run, counted from 1, as the user wrote it: past 64 bits, with leading zeros."""
+    if isinstance(rle, (str, bytes, bytearray, memoryview)):
+        words = (rle if isinstance(rle, str) else bytes(rle).decode("ascii")).split()
+    else:
+        words = [str(number) for number in np.asarray(rle).ravel()[2 * run - 2 : 2 * run]]
+        run = 1
+    return " ".join(
+        word if len(word) <= 60 else word[:57] + "..." for word in words[2 * run - 2 : 2 * run]
     )
 
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from segzoo.rle._messages import short
+from segzoo.rle._overlaps import Runs, intersections
 from segzoo.rle._pixels import check_order, check_shape
 from segzoo.rle._runs import read_runs, write_runs
 
@@ -68,25 +70,40 @@ def bbox(
     return x[0], y[0], x[1] - x[0] + 1, y[1] - y[0] + 1
 
 
-def iou(a: Any, b: Any, *, start: int = 1) -> float:
-    """Divide the intersection of two masks by their union.
+def iou(a: Any, b: Any, *, start: int = 1) -> float | np.ndarray:
+    """Divide the intersection of two masks by their union, or of all pairs from two lists.
 
     Args:
-        a: any run list that `decode` reads.
-        b: another one, of the same shape, order and start.
+        a: any run list that `decode` reads, or a list of N of them, such as the cells of a table.
+            A list of integers, flat or as pairs, is one run list.
+        b: another one of the same shape, order and start, or a list of M of them.
         start: number of the first pixel, 1 or 0.
 
     Returns:
-        A number from 0 to 1; 0 where both are empty, as in pycocotools.
+        A number from 0 to 1, 0 where both masks are empty, as in pycocotools; for two lists the
+        (N, M) float64 array of these numbers.
 
     Raises:
-        ValueError: a malformed run list.
+        ValueError: a malformed run list, in a list named by its index; a list beside a single
+            run list.
 
     Example:
         >>> from segzoo import rle
         >>> rle.iou("1 4", "3 4")
         0.3333333333333333
+        >>> rle.iou(["1 4", None], ["3 4", "1 4", "1 8"])
+        array([[0.33333333, 1.        , 0.5       ],
+               [0.        , 0.        , 0.        ]])
     """
+    rows = _listed(a)
+    columns = rows if b is a else _listed(b)
+    if rows is not None and columns is not None:
+        return _iou_matrix(rows, columns, start)
+    if rows or columns:
+        raise ValueError(
+            "`a` and `b` must be two run lists or two lists of run lists, received a list and "
+            f"{short(b if rows else a)}"
+        )
     runs = [read_runs(a, start), read_runs(b, start)]
     both = _area(_covered(runs, 2))
     either = _area(runs[0]) + _area(runs[1]) - both
@@ -164,6 +181,37 @@ def complement(rle: Any, shape: tuple[int, int], *, start: int = 1) -> str:
 
 def _area(edges: np.ndarray) -> int:
     return int(edges[1::2].sum() - edges[::2].sum())
+
+
+def _listed(rles: Any) -> list[Any] | None:
+    """Return the items of a list of run lists; `None` where `rles` is a run list itself."""
+    if isinstance(rles, np.ndarray) and rles.dtype.kind not in "OSU":
+        return None
+    items = rles.tolist() if hasattr(rles, "tolist") else rles  # also of a pandas Series
+    if not isinstance(items, (list, tuple)):
+        return None
+    flat = all(isinstance(item, (int, np.integer)) for item in items)
+    pairs = all(isinstance(item, (list, tuple, np.ndarray)) and len(item) == 2 for item in items)
+    return None if items and (flat or pairs) else list(items)
+
+
+def _iou_matrix(a: list[Any], b: list[Any], start: int) -> np.ndarray:
+    """Return the intersection over union of all pairs, (len(a), len(b))."""
+    rows = Runs(_read_list(a, "a", start))
+    columns = rows if a is b else Runs(_read_list(b, "b", start))
+    both = intersections(rows, columns)
+    either = rows.areas[:, None] + columns.areas - both
+    return both / np.maximum(either, 1)
+
+
+def _read_list(rles: list[Any], name: str, start: int) -> list[np.ndarray]:
+    runs = []
+    for index, rle in enumerate(rles):
+        try:
+            runs.append(read_runs(rle, start))
+        except ValueError as error:
+            raise ValueError(f"`{name}[{index}]`: {error}") from error
+    return runs
 
 
 def _read_all(rles: tuple[Any, ...], start: int) -> list[np.ndarray]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segzoo.rle._messages import hint, short
 from segzoo.rle._pixels import check_shape, mask_edges, paint
 from segzoo.rle.masks import integers
 
@@ -22,7 +23,8 @@ def to_coco(mask: npt.ArrayLike) -> dict[str, Any]:
     """Write a mask as compressed COCO run lengths, byte for byte as pycocotools does.
 
     Args:
-        mask: (H, W) bool or integers, in any memory order; non-zero is foreground.
+        mask: (H, W) bool or integers, in any memory order; non-zero is foreground. The masked
+            pixels of a NumPy masked array are background.
 
     Returns:
         `{"size": [H, W], "counts": str}`, ready for JSON.
@@ -48,15 +50,17 @@ def from_coco(coco: Mapping[str, Any]) -> np.ndarray:
     """Read COCO run lengths as a mask.
 
     Args:
-        coco: `{"size": [H, W], "counts": ...}` with counts as str or bytes (compressed) or as a
-            list of integers (uncompressed).
+        coco: `{"size": [H, W], "counts": ...}` with counts as text (compressed: str, bytes,
+            bytearray, memoryview or a uint8 array of the characters) or as a list of integers
+            (uncompressed).
 
     Returns:
         (H, W) uint8 array of 0 and 1, writable and C-contiguous.
 
     Raises:
         ValueError: a key is missing, or the counts are malformed, negative, too large, never end,
-            or do not sum to H * W.
+            or do not sum to H * W. Where they are written in another dialect that is known
+            (JSON, a polygon, a whole annotation, Label Studio's, CVAT's), the error names it.
 
     Example:
         >>> from segzoo import rle
@@ -67,34 +71,85 @@ def from_coco(coco: Mapping[str, Any]) -> np.ndarray:
         np.uint64(3)
     """
     if not isinstance(coco, Mapping) or not {"size", "counts"} <= set(coco):
+        what = sorted(map(str, coco)) if isinstance(coco, Mapping) else type(coco).__name__
         raise ValueError(
-            'a COCO mask must be a dict with the keys "size" and "counts", received '
-            f"{sorted(map(str, coco)) if isinstance(coco, Mapping) else type(coco).__name__}"
+            f'`coco` must be a dict with the keys "size" and "counts", received {what}{hint(coco)}'
         )
     try:
         shape = check_shape(coco["size"])
     except ValueError as error:
         raise ValueError(f'"size" as {error}') from None
     size = shape[0] * shape[1]
-    counts = coco["counts"]
-    counts = _decompress(counts) if isinstance(counts, (str, bytes)) else _plain(counts)
+    written = coco["counts"]
+    try:
+        counts = _read_counts(written, size)
+    except ValueError as error:
+        raise ValueError(f"{error}{_doubled(written, size) or hint(written)}") from None
+    edges = np.cumsum(counts)[: counts.size // 2 * 2]
+    if not counts[1:].all():
+        # A count of 0 joins its neighbors: two changes in one place are none.
+        edges, times = np.unique(edges, return_counts=True)
+        edges = edges[times % 2 == 1]
+    return paint(edges, shape, "F", 1, np.uint8)
+
+
+def _read_counts(written: Any, size: int) -> np.ndarray:
+    """Return the counts of a mask of `size` pixels as int64, or raise ValueError."""
+    text = _text(written, size)
+    counts = _plain(written) if text is None else _decompress(text)
     wrong = np.flatnonzero((counts < 0) | (counts > size))
     if wrong.size:
         raise ValueError(
             f'"counts" must be from 0 to the {size} pixels of "size", received '
             f"{counts[wrong[0]]} as count {wrong[0] + 1} of {counts.size}"
         )
-    ends = np.cumsum(counts)  # the first sum past the size is below twice the size: no overflow
+    # Unsigned, the first sum past the size does not overflow: it is below twice the size.
+    ends = np.cumsum(counts.view(np.uint64))
     if (ends[-1] if ends.size else 0) != size or (ends > size).any():
         raise ValueError(
             f'"counts" must sum to the {size} pixels of "size", received {sum(counts.tolist())}'
         )
-    edges = ends[: ends.size // 2 * 2]
-    if not counts[1:].all():
-        # A count of 0 joins its neighbors: two changes in one place are none.
-        edges, times = np.unique(edges, return_counts=True)
-        edges = edges[times % 2 == 1]
-    return paint(edges, shape, "F", 1, np.uint8)
+    return counts
+
+
+def _text(written: Any, size: int) -> bytes | None:
+    """Return the characters of compressed counts, `None` for anything else."""
+    if isinstance(written, str):
+        return written.encode("utf-8", "replace")
+    if isinstance(written, (bytes, bytearray)):
+        return bytes(written)
+    if isinstance(written, memoryview) and written.itemsize == 1:
+        return written.tobytes()
+    array = isinstance(written, np.ndarray) and written.dtype == np.uint8 and written.ndim == 1
+    if not array or not written.size or not ((written >= ord("0")) & (written <= ord("o"))).all():
+        return None
+    # It may be numbers as well as characters: what fits the size decides.
+    text = written.tobytes()
+    if written.sum(dtype=np.int64) != size:
+        return text
+    try:
+        _read_counts(text, size)
+    except ValueError:
+        return None
+    raise ValueError(
+        '"counts" must be bytes or a list where a uint8 array could be both characters and '
+        f"numbers, received {short(written)}"
+    )
+
+
+def _doubled(written: Any, size: int) -> str:
+    """Return "; ..." where compressed counts are right but for doubled backslashes."""
+    text = _text(written, size) if isinstance(written, (str, bytes, bytearray)) else None
+    if text is None or rb"\\" not in text:
+        return ""
+    try:
+        _read_counts(text.replace(rb"\\", b"\\"), size)
+    except ValueError:
+        return ""
+    return (
+        "; each backslash in it is doubled, as in JSON that was escaped twice: "
+        r'`counts.replace("\\\\", "\\")` takes one away'
+    )
 
 
 def _compress(counts: np.ndarray) -> str:
@@ -112,10 +167,8 @@ def _compress(counts: np.ndarray) -> str:
     return np.stack(columns, axis=1).tobytes().translate(None, b"\0").decode("ascii")
 
 
-def _decompress(text: str | bytes) -> np.ndarray:
+def _decompress(text: bytes) -> np.ndarray:
     """Return the counts of their characters, as int64; raise ValueError where there is none."""
-    if isinstance(text, str):
-        text = text.encode("utf-8", "replace")
     groups = np.frombuffer(text, np.uint8) - np.uint8(48)  # wraps below "0"
     if (groups > 63).any():
         index = int(np.argmax(groups > 63))
@@ -146,6 +199,8 @@ def _decompress(text: str | bytes) -> np.ndarray:
 
 def _plain(counts: Any) -> np.ndarray:
     """Return uncompressed counts as int64."""
+    if np.ma.is_masked(counts):
+        raise ValueError(f'"counts" must not hold masked numbers, received {short(counts)}')
     try:
         numbers = np.asarray(counts)
     except ValueError:  # ragged
@@ -154,7 +209,7 @@ def _plain(counts: Any) -> np.ndarray:
         return np.empty(0, np.int64)
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
         raise ValueError(
-            f'"counts" must be str, bytes or a list of integers, received {str(counts)[:60]!r}'
+            f'"counts" must be str, bytes or a list of integers, received {short(counts)}'
         )
     return (
         np.minimum(numbers, np.uint64(2**62)).astype(np.int64)

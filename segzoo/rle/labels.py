@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segzoo.rle._messages import short
 from segzoo.rle._pixels import check_order, check_shape, fitting, scan
 from segzoo.rle._runs import check_start, read_runs, write_runs
-from segzoo.rle.masks import by_index, integers
+from segzoo.rle.masks import by_index, integers, is_mapping
 
 
 def encode_labels(
@@ -17,7 +18,8 @@ def encode_labels(
     """Write a label map as one run list for each label in it.
 
     Args:
-        labels: (H, W) integers or bool, such as a class map or instance ids.
+        labels: (H, W) integers or bool, such as a class map or instance ids. The masked pixels of
+            a NumPy masked array are background.
         background: the label that is left out.
         order: `"F"` or `"C"`, see `encode`.
         start: number of the first pixel, 1 or 0.
@@ -36,8 +38,8 @@ def encode_labels(
     """
     check_order(order)
     start = check_start(start)
-    array = integers(labels, name="labels")
     _check_background(background)
+    array = integers(labels, name="labels", background=background)
     if not array.size:
         return {}
     # One scan for all labels: where the value changes, one run ends and another begins.
@@ -69,7 +71,7 @@ def decode_labels(
     """Read one run list for each label as a label map.
 
     Args:
-        rles: run lists by label.
+        rles: run lists by label: a mapping, or a pandas Series with the labels as its index.
         shape: (height, width) of the map.
         overlap: what to do where labels overlap: `"raise"`, or `"last"`, the label that stands
             last in `rles` wins.
@@ -92,9 +94,9 @@ def decode_labels(
                [0, 7, 2]], dtype=int32)
     """
     check_order(order)
-    if overlap not in ("raise", "last"):
-        raise ValueError(f'`overlap` must be "raise" or "last", received {overlap!r}')
-    if not isinstance(rles, Mapping):
+    if not isinstance(overlap, str) or overlap not in ("raise", "last"):
+        raise ValueError(f'`overlap` must be "raise" or "last", received {short(overlap)}')
+    if not is_mapping(rles):
         raise ValueError(f"`rles` must map labels to run lists, received {type(rles).__name__}")
     height, width = check_shape(shape)
     _check_background(background)
@@ -118,7 +120,7 @@ def decode_labels(
 
 def _check_background(background: int) -> None:
     if isinstance(background, bool) or not isinstance(background, (int, np.integer)):
-        raise ValueError(f"`background` must be an integer, received {background!r}")
+        raise ValueError(f"`background` must be an integer, received {short(background)}")
 
 
 def _check_disjoint(runs: dict[int, np.ndarray]) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segzoo.rle._pixels import check_order, check_shape, mask_edges, paint
+from segzoo.rle._messages import short
+from segzoo.rle._pixels import check_order, check_shape, fitting, mask_edges, paint
 from segzoo.rle._runs import check_start, read_runs, write_runs
 
 
@@ -15,7 +16,8 @@ def encode(mask: npt.ArrayLike, *, order: str = "F", start: int = 1) -> str:
     """Write a mask as a run list, `"start length start length ..."`.
 
     Args:
-        mask: (H, W) bool or integers, in any memory order; non-zero is foreground.
+        mask: (H, W) bool or integers, in any memory order; non-zero is foreground. The masked
+            pixels of a NumPy masked array are background.
         order: `"F"` numbers the pixels down the columns, as most Kaggle competitions do, `"C"`
             along the rows.
         start: number of the first pixel, 1 or 0.
@@ -83,7 +85,8 @@ def encode_classes(masks: npt.ArrayLike, *, order: str = "F", start: int = 1) ->
     """Write a multi-label mask as one run list for each class.
 
     Args:
-        masks: (H, W, C) bool or integers; classes may overlap.
+        masks: (H, W, C) bool or integers; classes may overlap. The masked pixels of a NumPy
+            masked array are background.
         order: `"F"` or `"C"`, see `encode`.
         start: number of the first pixel, 1 or 0.
 
@@ -120,7 +123,8 @@ def decode_classes(
     """Read one run list for each class as a multi-label mask.
 
     Args:
-        rles: a sequence of run lists, one for each class, or a mapping of class index to run list.
+        rles: a sequence of run lists, one for each class, or a mapping of class index to run
+            list, such as a dict or a pandas Series with the classes as its index.
         shape: (height, width) of the mask.
         classes: number of classes C; by default the length of the sequence, or the mapping's
             largest index + 1.
@@ -159,9 +163,19 @@ def decode_classes(
     return masks
 
 
-def integers(array: npt.ArrayLike, name: str = "mask", ndim: int = 2) -> np.ndarray:
-    """Return `array` as NumPy bool or integers of rank `ndim`, or raise ValueError."""
-    mask = np.asarray(array)
+def integers(
+    array: npt.ArrayLike, name: str = "mask", ndim: int = 2, background: int = 0
+) -> np.ndarray:
+    """Return `array` as NumPy bool or integers of rank `ndim`, or raise ValueError.
+
+    What a masked array masks becomes `background`.
+    """
+    rows = array if isinstance(array, (list, tuple)) else [array]
+    masked = any(isinstance(row, np.ma.MaskedArray) for row in rows)
+    try:
+        mask = np.ma.asarray(array) if masked else np.asarray(array)
+    except ValueError as error:  # rows of different lengths, or nested too deep
+        raise ValueError(f"`{name}` must be an array, received {short(array)}: {error}") from None
     if mask.ndim != ndim:
         axes = "(H, W)" if ndim == 2 else "(H, W, C)"
         hint = ""
@@ -175,27 +189,43 @@ def integers(array: npt.ArrayLike, name: str = "mask", ndim: int = 2) -> np.ndar
     if mask.dtype.kind not in "biu":
         hint = f"; threshold it first, as in `{name} > 0.5`" if mask.dtype.kind == "f" else ""
         raise ValueError(f"`{name}` must be of bool or integers, received {mask.dtype}{hint}")
+    if isinstance(mask, np.ma.MaskedArray):
+        return mask.filled(fitting(background, mask.dtype, "background").item())
     return mask
 
 
-def by_index(rles: Mapping[Any, Any]) -> dict[int, Any]:
+def is_mapping(rles: Any) -> bool:
+    """Tell a dict or what else maps keys to values, such as a pandas Series, from a sequence."""
+    return isinstance(rles, Mapping) or (hasattr(rles, "keys") and hasattr(rles, "items"))
+
+
+def by_index(rles: Any) -> dict[int, Any]:
     """Return a mapping of integers to run lists, or raise ValueError."""
+    keys = list(rles.keys())
+    series = "" if isinstance(rles, Mapping) else "; `rles.tolist()` takes them by position"
     try:
-        return {operator.index(key): row for key, row in rles.items()}
+        rows = {operator.index(key): row for key, row in rles.items()}
     except TypeError:
         raise ValueError(
-            f"`rles` must map integers to run lists, received the keys {list(rles)[:10]}"
+            f"`rles` must map integers to run lists, received the keys {short(keys)}{series}"
         ) from None
+    if len(rows) < len(keys):
+        raise ValueError(f"`rles` must have each key once, received the keys {short(keys)}{series}")
+    return rows
 
 
 def _by_class(rles: Any, classes: int | None) -> tuple[dict[int, Any], int]:
     """Return `rles` by class index, and the number of classes."""
-    if isinstance(rles, Mapping):
+    if classes is not None and (
+        isinstance(classes, bool) or not isinstance(classes, (int, np.integer)) or classes < 1
+    ):
+        raise ValueError(f"`classes` must be an integer of at least 1, received {short(classes)}")
+    if is_mapping(rles):
         rows = by_index(rles)
         count = max(rows, default=-1) + 1
         if not rows and classes is None:
             raise ValueError("`classes` must be given where `rles` is an empty mapping")
-    elif isinstance(rles, (str, bytes)) or not hasattr(rles, "__len__"):
+    elif isinstance(rles, (str, bytes, bytearray, memoryview)) or not hasattr(rles, "__len__"):
         raise ValueError(
             "`rles` must be a sequence of run lists or a mapping of class index to run list, "
             f"received {type(rles).__name__}; `decode` reads a single run list"
@@ -207,10 +237,9 @@ def _by_class(rles: Any, classes: int | None) -> tuple[dict[int, Any], int]:
             raise ValueError(f"`rles` must hold `classes` run lists, {classes}, received {count}")
     if classes is None:
         classes = count
-    elif isinstance(classes, bool) or not isinstance(classes, (int, np.integer)) or classes < 1:
-        raise ValueError(f"`classes` must be an integer of at least 1, received {classes!r}")
     if rows and not 0 <= min(rows) <= max(rows) < classes:
         raise ValueError(
-            f"`rles` must have class indices from 0 to {classes - 1}, received {sorted(rows)}"
+            f"`rles` must have class indices from 0 to {classes - 1}, "
+            f"received {short(sorted(rows))}"
         )
     return rows, int(classes)

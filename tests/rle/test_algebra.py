@@ -4,8 +4,9 @@ import time
 import tracemalloc
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
@@ -145,3 +146,77 @@ def test_bad_arguments_are_refused():
         rle.complement("1 2", (3, 4, 1))
     with pytest.raises(ValueError, match="`start`"):
         rle.area("1 2", start=-1)
+
+
+@settings(max_examples=50)
+@given(a=st.lists(MASKS, max_size=4), b=st.lists(MASKS, max_size=4), order=ORDERS, start=STARTS)
+def test_iou_of_two_lists_is_the_matrix_of_pycocotools(a, b, order, start):
+    texts = [[rle.encode(mask, order=order, start=start) for mask in many] for many in (a, b)]
+    found = rle.iou(*texts, start=start)
+    assert found.shape == (len(a), len(b)) and found.dtype == np.float64
+    if a and b:
+        wanted = coco.iou([theirs(m) for m in a], [theirs(m) for m in b], [0] * len(b))
+        np.testing.assert_array_equal(found, wanted)
+    for row, text in zip(found, texts[0], strict=True):
+        assert row.tolist() == [rle.iou(text, other, start=start) for other in texts[1]]
+
+
+def test_iou_of_many_masks_is_that_of_the_pixels_in_several_chunks(rng, monkeypatch):
+    masks = [rng.random((31, 17)) < density for density in (0.1, 0.5, 0.9, 0, 1)]
+    flat = np.stack([mask.ravel() for mask in masks]).astype(int)
+    both = flat @ flat.T
+    either = flat.sum(1)[:, None] + flat.sum(1) - both
+    texts = [rle.encode(mask) for mask in masks]
+    for chunk in (1 << 18, 1):
+        monkeypatch.setattr("segzoo.rle._overlaps._CHUNK", chunk)
+        np.testing.assert_array_equal(rle.iou(texts, texts), both / np.maximum(either, 1))
+
+
+def test_iou_takes_a_list_in_every_spelling():
+    wanted = [[1 / 3, 0.0, 1.0], [0.0, 0.0, 0.0]]
+    b = ["3 4", "9 1", [1, 2, 3, 2]]
+    for a in (
+        ["1 4", None],
+        (b"1 4", float("nan")),
+        [[1, 4], ""],
+        [np.array([1, 4]), -1],
+        np.array(["1 4", ""], dtype=object),
+        np.array(["1 4", "-1"]),
+        pd.Series(["1 4", np.nan], index=[7, 3]),
+    ):
+        assert rle.iou(a, b).tolist() == wanted
+    assert rle.iou([[1, 1], [3, 1]], "1 1") == 0.5  # pairs are one run list
+    assert rle.iou([1, 1, 3, 1], (1, 1)) == 0.5
+    assert rle.iou([], b).shape == (0, 3) and rle.iou([], []).shape == (0, 0)
+    assert rle.iou([], "1 1") == 0.0
+
+
+def test_iou_of_lists_names_what_is_wrong():
+    with pytest.raises(ValueError, match=r"`b\[1\]`: `rle` is malformed in run 1 of 1, `0 2`"):
+        rle.iou(["1 2"], ["1 2", "0 2"])
+    with pytest.raises(ValueError, match=r"two run lists or two lists of run lists.*'1 2'"):
+        rle.iou(["1 2", "3 4"], "1 2")
+    with pytest.raises(ValueError, match=r"two run lists or two lists of run lists.*None"):
+        rle.iou(None, ["1 2", "3 4"])
+    with pytest.raises(ValueError, match="from_coco"):
+        rle.iou([{"size": [2, 3], "counts": "231"}], ["1 1"])
+
+
+def test_iou_of_150_masks_takes_milliseconds_and_little_memory():
+    # Disks of radius 100 on a grid 60 pixels apart, as runs down the columns of 1000 x 1200 pixels.
+    columns = np.arange(-99, 100)
+    half = np.sqrt(100.0**2 - columns**2).astype(int)
+    masks = []
+    for index in range(150):
+        y, x = 150 + 60 * (index % 12), 150 + 60 * (index // 12)
+        masks.append(np.stack([(x + columns) * 1000 + y - half + 1, 2 * half + 1], axis=1))
+    texts = [" ".join(map(str, runs.ravel())) for runs in masks]
+    tracemalloc.start()
+    found = rle.iou(texts, texts)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40_000_000
+    assert found[3, 17] == rle.iou(texts[3], texts[17]) > 0
+    begin = time.perf_counter()
+    rle.iou(texts, texts)
+    assert time.perf_counter() - begin < 0.5  # one pair at a time takes seconds

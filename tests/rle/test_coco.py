@@ -31,12 +31,31 @@ def test_from_coco_reads_str_bytes_and_lists(mask):
     for written in (
         theirs(mask)["counts"],
         theirs(mask)["counts"].decode(),
+        bytearray(theirs(mask)["counts"]),
+        memoryview(theirs(mask)["counts"]),
+        np.frombuffer(theirs(mask)["counts"], np.uint8),
         counts,
         np.array(counts),
     ):
         found = rle.from_coco({"size": list(mask.shape), "counts": written})
         assert found.dtype == np.uint8 and found.flags.c_contiguous and found.flags.writeable
         np.testing.assert_array_equal(found, wanted)
+
+
+@given(counts=st.lists(st.integers(1, 255), min_size=1, max_size=6))
+def test_a_uint8_array_is_read_as_numbers_where_they_fill_the_mask(counts):
+    coco = {"size": [1, sum(counts)], "counts": np.array(counts, np.uint8)}
+    wanted = np.repeat(np.arange(len(counts)) % 2, counts)[None]
+    np.testing.assert_array_equal(rle.from_coco(coco), wanted)
+
+
+def test_a_uint8_array_that_fits_as_text_and_as_numbers_is_refused():
+    counts = np.frombuffer(b"4d49;", np.uint8)  # 4, 148, 9, 159 as text, 52, 100, 52, 57, 59 else
+    coco = {"size": [20, 16], "counts": counts}
+    with pytest.raises(ValueError, match="could be both characters and numbers"):
+        rle.from_coco(coco)
+    assert rle.from_coco({**coco, "counts": counts.tobytes()}).sum() == 148 + 159
+    assert rle.from_coco({**coco, "counts": counts.tolist()}).sum() == 100 + 57
 
 
 @pytest.mark.parametrize("density", [0.001, 0.5, 0.999])

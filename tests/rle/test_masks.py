@@ -85,6 +85,21 @@ def test_bulk_digits_are_right_at_every_power_of_ten(start):
     np.testing.assert_array_equal(rle.decode(text, mask.shape, start=start), mask)
 
 
+@pytest.mark.parametrize("order", "FC")
+@pytest.mark.parametrize("count", [1, 2, 16, 17])
+def test_few_long_runs_are_filled(order, count, rng):
+    shape = (13, 300)
+    for _ in range(20):
+        edges = np.sort(rng.choice(shape[0] * shape[1] + 1, 2 * count, replace=False))
+        runs = np.stack([edges[::2] + 1, np.diff(edges)[::2]], axis=1)
+        text = " ".join(map(str, runs.ravel()))
+        found = rle.decode(text, shape, order=order, value=7)
+        np.testing.assert_array_equal(found, 7 * slow_decode(text, shape, order))
+    full = rle.decode(f"1 {shape[0] * shape[1]}", shape, order=order, value=0.5, dtype="f4")
+    assert full.dtype == np.float32 and (full == 0.5).all()
+    full[0, 0] = 1  # the user's to write to
+
+
 def test_published_kaggle_examples():
     # "1 3" implies starting at pixel 1 and running a total of 3 pixels (1, 2, 3); "1 3 10 5"
     # implies pixels 1, 2, 3, 10, 11, 12, 13, 14; pixels go top to bottom, then left to right.
