@@ -1,11 +1,31 @@
 """Semantic segmentation in pure Keras 3: models, losses, metrics and run-length masks.
 
-Importing the package registers every custom layer, loss and metric with Keras, so that
-`keras.saving.load_model(path)` needs no `custom_objects`.
+The packages are loaded when they are first used: `segzoo.rle` costs NumPy's import and no more.
+Every custom layer, loss and metric is registered with Keras as soon as both are imported, in either
+order, so that `keras.saving.load_model(path)` needs no `custom_objects`.
 """
 
-from segzoo import backbones, layers, losses, metrics, models, rle
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from segzoo._loading import load_with_keras
+
+if TYPE_CHECKING:
+    from segzoo import backbones, layers, losses, metrics, models, rle
 
 __version__ = "0.1.0"
 
 __all__ = ["__version__", "backbones", "layers", "losses", "metrics", "models", "rle"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return importlib.import_module(f"segzoo.{name}")
+    raise AttributeError(f"module 'segzoo' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+load_with_keras(*(name for name in __all__ if name not in ("__version__", "rle")))
