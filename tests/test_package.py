@@ -31,7 +31,7 @@ EDGES = {
     "_boundary": set(),
 }
 # What a module may import from elsewhere when it is loaded: the standard library and these.
-OUTSIDE = {"keras", "numpy", "h5py"}
+OUTSIDE = {"keras", "numpy", "h5py", "ml_dtypes", "safetensors"}
 # Packages that are held to less.
 NARROW = {"rle": {"numpy"}}
 # What is imported inside the function that needs it, by the file that does: optional packages, and
@@ -40,7 +40,6 @@ INSIDE = {
     ("backbones/efficientnet.py", "efficientnet"),
     ("layers/normalization.py", "tensorflow"),
     ("metrics/surface.py", "scipy"),
-    ("weights/_hdf5.py", "ml_dtypes"),
 }
 
 MODULES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")

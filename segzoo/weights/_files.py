@@ -7,6 +7,7 @@ import json
 import pathlib
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -14,7 +15,8 @@ import h5py
 
 from segzoo.weights import _keras_files
 from segzoo.weights._hdf5 import read_tree, reading
-from segzoo.weights._layers import Layer
+from segzoo.weights._layers import Layer, Tensor
+from segzoo.weights.safetensors_files import SafetensorsFile, is_safetensors
 
 _ARCHIVED = "model.weights.h5"  # of a `.keras` archive
 
@@ -56,6 +58,9 @@ def open_file(path: str | PathLike, first: str = "the list of layers") -> Iterat
         raise FileNotFoundError(f"there is no weights file at {path}")
     if not path.is_file():
         raise ValueError(f"{path} is a folder, not a weights file")
+    if is_safetensors(path):
+        yield File(path, "safetensors", _modules(SafetensorsFile(path)))
+        return
     with path.open("rb") as stream:
         start = stream.read(8)
     for magic, opener in _OPENERS.items():
@@ -64,7 +69,7 @@ def open_file(path: str | PathLike, first: str = "the list of layers") -> Iterat
                 yield opener(path, first, stack)
             return
     raise ValueError(
-        f"{path} is not a weights file: expected HDF5 or a `.keras` archive, "
+        f"{path} is not a weights file: expected HDF5, a `.keras` archive or safetensors, "
         f"received {path.stat().st_size} bytes that start with {start!r}"
     )
 
@@ -100,6 +105,18 @@ def _read_hdf5(path: pathlib.Path, source: Any, first: str, stack: contextlib.Ex
         f"{path} is an HDF5 file, but no Keras weights file: expected a group `layers` or "
         f"`model_weights` or the attribute `layer_names`, received {sorted(file)[:5]}"
     )
+
+
+def _modules(file: SafetensorsFile) -> list[Layer]:
+    """The tensors of a file of PyTorch's by module, which is its word for a layer."""
+    modules: dict[str, dict[str, Tensor]] = {}
+    for name, shape in file.shapes.items():
+        module, _, last = name.rpartition(".")
+        modules.setdefault(module, {})[last] = Tensor(name, shape, partial(file.__getitem__, name))
+    return [
+        Layer(module.replace(".", "/"), ("", place), weights)
+        for place, (module, weights) in enumerate(modules.items())
+    ]
 
 
 _OPENERS = {b"\x89HDF\r\n\x1a\n": _open_hdf5, b"PK\x03\x04": _open_archive}
