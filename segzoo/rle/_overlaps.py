@@ -12,57 +12,70 @@ run stand side by side:
 The cost grows with the number of runs and of their overlaps, not with the number of pairs.
 """
 
-from typing import Literal
-
 import numpy as np
 
-_CHUNK = 1 << 18  # overlaps that are added up at once
+_CHUNK = 1 << 15  # overlaps that are added up at once: the work stays in the cache
 
 
 class Runs:
-    """The runs of several masks, sorted by where they begin: begins, ends, and whose each is."""
+    """The runs of several masks, sorted by where they begin: begins, ends, and whose each is.
 
-    def __init__(self, masks: list[np.ndarray]):
-        pairs = np.concatenate([np.empty(0, np.int64), *masks]).reshape(-1, 2)
-        owners = np.repeat(np.arange(len(masks)), [edges.size // 2 for edges in masks])
-        ranks = np.argsort(pairs[:, 0], kind="stable")
-        self.begins, self.ends = np.ascontiguousarray(pairs[ranks].T)
-        self.owners = owners[ranks]
-        self.areas = np.array([edges[1::2].sum() - edges[::2].sum() for edges in masks], np.int64)
+    Args:
+        edges: those of all masks, one mask after the other.
+        sizes: how many of them each mask has.
+    """
+
+    def __init__(self, edges: np.ndarray, sizes: np.ndarray):
+        begins, ends = edges[::2], edges[1::2]
+        stops = np.cumsum(sizes // 2)
+        covered = np.append(0, np.cumsum(ends - begins))
+        self.areas = covered[stops] - covered[stops - sizes // 2]
+        ranks = np.argsort(begins, kind="stable")
+        self.begins, self.ends = begins[ranks], ends[ranks]
+        self.owners = np.repeat(np.arange(sizes.size), sizes // 2)[ranks]
 
 
 def intersections(a: Runs, b: Runs) -> np.ndarray:
     """Return the number of pixels that each mask of `a` shares with each of `b`, int64."""
-    shape = (a.areas.size, b.areas.size)
-    shared = _begin_within(a, b, "left")
-    shared += _begin_within(b, a, "right").reshape(shape[::-1]).T.ravel()
-    return shared.reshape(shape)
+    # How many runs of b begin before a run of a, and of a before or with a run of b: one sort,
+    # which leaves runs that begin together in this order.
+    ranks = np.empty(a.begins.size + b.begins.size, np.int64)
+    ranks[np.argsort(np.concatenate([a.begins, b.begins]), kind="stable")] = np.arange(ranks.size)
+    before_a = ranks[: a.begins.size] - np.arange(a.begins.size)
+    before_b = ranks[a.begins.size :] - np.arange(b.begins.size)
+    return _begin_within(a, b, before_a) + _begin_within(b, a, before_b).T
 
 
-def _begin_within(outer: Runs, inner: Runs, side: Literal["left", "right"]) -> np.ndarray:
+def _begin_within(outer: Runs, inner: Runs, lows: np.ndarray) -> np.ndarray:
     """Add up, by pair of masks, the overlaps of runs with those that begin within them.
 
     Args:
         outer, inner: the runs.
-        side: "left" counts an inner run that begins where the outer one does, "right" does not.
+        lows: index of the first inner run that begins within each outer one.
+
+    Returns:
+        (masks of outer, masks of inner) int64.
     """
-    lows = np.searchsorted(inner.begins, outer.begins, side)
-    counts = np.searchsorted(inner.begins, outer.ends, "left") - lows
-    ends = np.cumsum(counts)
-    pairs = outer.areas.size * inner.areas.size
+    shape = (outer.areas.size, inner.areas.size)
+    pairs = shape[0] * shape[1]
     shared = np.zeros(pairs, np.int64)
-    chunk = max(_CHUNK, pairs)
+    counts = np.searchsorted(inner.begins, outer.ends) - lows
+    totals = np.cumsum(counts)
+    rows = outer.owners * shape[1]
+    chunk = _CHUNK
     first = 0
     while first < counts.size:
-        before = ends[first] - counts[first]
-        last = max(first + 1, int(np.searchsorted(ends, before + chunk, "right")))
-        rows = slice(first, last)
+        before = totals[first] - counts[first]
+        last = max(first + 1, int(np.searchsorted(totals, before + chunk, "right")))
+        some = slice(first, last)
         first = last
-        # One entry for each overlap: its outer run, and its inner run.
-        outside = np.repeat(np.arange(rows.start, rows.stop), counts[rows])
-        inside = np.arange(outside.size)
-        inside += np.repeat(lows[rows] - (ends[rows] - counts[rows] - before), counts[rows])
-        lengths = np.minimum(outer.ends[outside], inner.ends[inside]) - inner.begins[inside]
-        places = outer.owners[outside] * inner.areas.size + inner.owners[inside]
+        # One entry for each overlap, of a run with each of the `times` that begin within it.
+        times = counts[some]
+        inside = np.repeat(lows[some] - totals[some] + times + before, times)
+        inside += np.arange(inside.size)
+        lengths = np.minimum(np.repeat(outer.ends[some], times), inner.ends[inside])
+        lengths -= inner.begins[inside]
+        places = np.repeat(rows[some], times)
+        places += inner.owners[inside]
         shared += np.bincount(places, lengths, pairs).astype(np.int64)
-    return shared
+    return shared.reshape(shape)

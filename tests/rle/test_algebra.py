@@ -167,7 +167,7 @@ def test_iou_of_many_masks_is_that_of_the_pixels_in_several_chunks(rng, monkeypa
     both = flat @ flat.T
     either = flat.sum(1)[:, None] + flat.sum(1) - both
     texts = [rle.encode(mask) for mask in masks]
-    for chunk in (1 << 18, 1):
+    for chunk in (1 << 15, 40, 1):
         monkeypatch.setattr("segzoo.rle._overlaps._CHUNK", chunk)
         np.testing.assert_array_equal(rle.iou(texts, texts), both / np.maximum(either, 1))
 
@@ -198,6 +198,18 @@ def test_iou_of_lists_names_what_is_wrong():
         rle.iou(["1 2", "3 4"], "1 2")
     with pytest.raises(ValueError, match=r"two run lists or two lists of run lists.*None"):
         rle.iou(None, ["1 2", "3 4"])
+    for text in (
+        "1 2 3",
+        "2 1 1 1",
+        "1 x",
+        "-1 1",
+        "1 0",
+        "9" * 19 + " 1",
+        "1 " + "9" * 30,
+        "\u0661 1",
+    ):
+        with pytest.raises(ValueError, match=r"`a\[1\]`: `rle`"):
+            rle.iou(["4 2", text, ""], ["1 2"])
     with pytest.raises(ValueError, match="from_coco"):
         rle.iou([{"size": [2, 3], "counts": "231"}], ["1 1"])
 
