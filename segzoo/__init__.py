@@ -28,4 +28,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-load_with_keras(*(name for name in __all__ if name not in ("__version__", "rle")))
+load_with_keras("backbones", "layers", "losses", "metrics", "models")
