@@ -39,6 +39,11 @@ class Row:
 
 # One block for each builder, in alphabetical order.
 MODELS = {
+    "DeepLabV3": Row(
+        small={"aspp_filters": 8, "dropout": 0.0},
+        variants={"separable": {"separable": True, "output_stride": 16, "dropout": 0.1}},
+        documented=('DeepLabV3("resnet50")',),
+    ),
     "DeepLabV3Plus": Row(
         small={"aspp_filters": 8, "low_level_filters": 5, "decoder_filters": 7, "dropout": 0.0},
         variants={
@@ -84,6 +89,21 @@ MODELS = {
         documented=('FCN("vgg16")', 'FCN("vgg16", stride=32)', 'FCN("mobilenetv2")'),
         measured={"fcn8": 'FCN("vgg16")', "fcn32": 'FCN("vgg16", stride=32)'},
     ),
+    "FPN": Row(
+        small={"pyramid_filters": 8, "decoder_filters": 32, "dropout": 0.0},
+        variants={"concat": {"merge": "concat", "dropout": 0.2}},
+        documented=('FPN("resnet50")',),
+    ),
+    "LinkNet": Row(
+        small={"final_filters": 5},
+        variants={"dilated": {"backbone": "tiny-dilated"}},
+        documented=('LinkNet("resnet50")',),
+    ),
+    "PSPNet": Row(
+        small={"bin_sizes": (1, 2, 3), "decoder_filters": 6, "dropout": 0.0},
+        variants={"auxiliary": {"auxiliary": 16, "dropout": 0.1}},
+        documented=('PSPNet("resnet50")',),
+    ),
     "UNet": Row(
         small={"decoder_filters": (12, 10, 8, 6, 4)},
         variants={
@@ -110,6 +130,10 @@ MODELS = {
             "unetpp": 'UNetPlusPlus(None, activation="sigmoid", '
             'kernel_regularizer={"class_name": "L2", "config": {"l2": 1e-4}})',
         },
+    ),
+    "UPerNet": Row(
+        small={"bin_sizes": (1, 2), "decoder_filters": 6, "dropout": 0.0},
+        documented=('UPerNet("resnet50")', 'UPerNet("convnexttiny")'),
     ),
 }
 
@@ -325,6 +349,7 @@ METRIC_FUNCTIONS = {
 
 # Layers by class, or class and variant, with their arguments.
 LAYERS: dict[str, dict[str, Any]] = {
+    "AdaptiveAveragePooling2D": {"bins": 3},
     "AtrousSpatialPyramidPooling": {"filters": 5, "dilations": (2, 3), "separable": True},
     "AtrousSpatialPyramidPooling-instance": {
         "filters": 5,

@@ -1,6 +1,7 @@
 """Layers that the models are made of, each usable in a model of one's own."""
 
 from segzoo.layers.activations import gelu
+from segzoo.layers.adaptive import AdaptiveAveragePooling2D
 from segzoo.layers.aspp import AtrousSpatialPyramidPooling
 from segzoo.layers.blocks import ConvBlock, SeparableConvBlock
 from segzoo.layers.mix_transformer import (
@@ -14,6 +15,7 @@ from segzoo.layers.preprocessing import ImageNormalization
 from segzoo.layers.resize import CropLike, ResizeLike, Upsample
 
 __all__ = [
+    "AdaptiveAveragePooling2D",
     "AtrousSpatialPyramidPooling",
     "BatchNormalization",
     "ConvBlock",

@@ -9,6 +9,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from segzoo.layers._arguments import as_int
+
 INTERPOLATIONS = ("bilinear", "nearest")
 
 
@@ -57,7 +59,7 @@ def _weights(out_size, in_size, interpolation, align_corners, dtype):
     return ops.cast(weights, dtype)
 
 
-def _size(x) -> tuple[Any, Any]:
+def size_of(x) -> tuple[Any, Any]:
     """Height and width of `x`: ints where they are static, scalar tensors otherwise."""
     (height, width), dynamic = x.shape[1:3], ops.shape(x)
     return (dynamic[1] if height is None else height, dynamic[2] if width is None else width)
@@ -113,7 +115,7 @@ class ResizeLike(keras.layers.Layer):
         self.align_corners = align_corners
 
     def call(self, x, reference):
-        return resize(x, *_size(reference), self.interpolation, self.align_corners)
+        return resize(x, *size_of(reference), self.interpolation, self.align_corners)
 
     def compute_output_shape(self, x_shape, reference_shape):
         return (x_shape[0], *reference_shape[1:3], x_shape[3])
@@ -125,17 +127,23 @@ class ResizeLike(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="segzoo.layers")
 class CropLike(keras.layers.Layer):
-    """Crop a feature map at the bottom and right to the height and width of a reference.
+    """Crop a feature map to the height and width of a reference, at the bottom and right.
 
     A transposed convolution of stride 2 turns ceil(n / 2) rows into n or n + 1; the crop removes
     the row too many.
 
+    Args:
+        offset: int >= 0, rows and columns that are removed at the top and left. Default: 0.
+
     Call arguments:
-        x: tensor (B, h, w, C) with h >= H and w >= W.
+        x: tensor (B, h, w, C) with h >= H + offset and w >= W + offset.
         reference: tensor (B, H, W, D), of which only the size is used.
 
     Returns:
         Tensor (B, H, W, C).
+
+    Raises:
+        ValueError: if `offset` is not an int >= 0.
 
     Example:
         >>> import keras, segzoo
@@ -144,14 +152,24 @@ class CropLike(keras.layers.Layer):
         (1, 7, 13, 8)
     """
 
+    def __init__(self, offset: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if (number := as_int(offset)) is None or number < 0:
+            raise ValueError(f"`offset` must be an int >= 0, received offset={offset!r}")
+        self.offset = number
+
     def call(self, x, reference):
-        height, width = _size(reference)
+        height, width = size_of(reference)
         if _static(height, width, *x.shape[1:3]) and (height, width) == tuple(x.shape[1:3]):
             return x
-        return x[:, :height, :width, :]
+        k = self.offset
+        return x[:, k : k + height, k : k + width, :]
 
     def compute_output_shape(self, x_shape, reference_shape):
         return (x_shape[0], *reference_shape[1:3], x_shape[3])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "offset": self.offset}
 
 
 @keras.saving.register_keras_serializable(package="segzoo.layers")
@@ -187,7 +205,7 @@ class Upsample(keras.layers.Layer):
         self.interpolation = _check_interpolation(interpolation)
 
     def call(self, x):
-        height, width = _size(x)
+        height, width = size_of(x)
         return resize(x, height * self.factor, width * self.factor, self.interpolation)
 
     def compute_output_shape(self, x_shape):

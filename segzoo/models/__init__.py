@@ -1,8 +1,24 @@
 """Builders of segmentation models; each returns a plain `keras.Model`."""
 
+from segzoo.models.deeplab_v3 import DeepLabV3
 from segzoo.models.deeplab_v3_plus import DeepLabV3Plus
 from segzoo.models.fcn import FCN
+from segzoo.models.fpn import FPN
+from segzoo.models.linknet import LinkNet
+from segzoo.models.pspnet import PSPNet
 from segzoo.models.unet import EffNetUNet, UNet
 from segzoo.models.unet_plus_plus import UNetPlusPlus
+from segzoo.models.upernet import UPerNet
 
-__all__ = ["FCN", "DeepLabV3Plus", "EffNetUNet", "UNet", "UNetPlusPlus"]
+__all__ = [
+    "FCN",
+    "FPN",
+    "DeepLabV3",
+    "DeepLabV3Plus",
+    "EffNetUNet",
+    "LinkNet",
+    "PSPNet",
+    "UNet",
+    "UNetPlusPlus",
+    "UPerNet",
+]

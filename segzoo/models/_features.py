@@ -100,6 +100,16 @@ class Features:
             )
         return tuple(map for map in self.maps if map.level in levels)
 
+    def from_level(self, level: int) -> "Features":
+        """The same without the maps finer than a level; at least two must be left."""
+        maps = tuple(map for map in self.maps if map.level >= level)
+        if len(maps) < 2:
+            raise ValueError(
+                f"`backbone` must have two or more feature maps of level {level} or coarser, "
+                f"received one with levels {list(self.levels)}{_would_do((level, 2 * level))}"
+            )
+        return Features(self.image, maps, self.rounds_up)
+
     def nearest(self, stride: int) -> Map:
         """The map whose stride is nearest to `stride`, the finer of two, never the last."""
         return min(self.maps[:-1], key=lambda map: abs(map.stride - stride))

@@ -8,7 +8,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+import keras
+
 from segzoo.layers import ConvBlock, ResizeLike, SeparableConvBlock
+from segzoo.layers.blocks import normalization_layer
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,32 @@ class Style:
     def separable_conv(self, x, filters: int, kernel_size: int = 3, *, name: str, **options: Any):
         """The same with a `SeparableConvBlock`."""
         return SeparableConvBlock(filters, kernel_size, **{**self._block, **options}, name=name)(x)
+
+    def transposed_conv(self, x, filters: int, kernel_size: int, *, name: str):
+        """Transposed convolution of stride 2 without padding, normalization, activation."""
+        bias = self.normalization is None if self.use_bias is None else self.use_bias
+        x = keras.layers.Conv2DTranspose(
+            filters,
+            kernel_size,
+            strides=2,
+            padding="valid",
+            data_format="channels_last",
+            use_bias=bias,
+            kernel_initializer="he_normal",
+            kernel_regularizer=self.kernel_regularizer,
+            name=name,
+        )(x)
+        norm = normalization_layer(
+            self.normalization,
+            filters,
+            epsilon=self.epsilon,
+            groups=self.groups,
+            name=f"{name}_norm",
+        )
+        x = x if norm is None else norm(x)
+        if self.activation is None:
+            return x
+        return keras.layers.Activation(self.activation, name=f"{name}_activation")(x)
 
     def resize(self, x, like, *, name: str, interpolation: str = "bilinear", **options: Any):
         """Bring `x` to the height and width of `like`."""

@@ -13,40 +13,13 @@ from collections.abc import Sequence
 
 import keras
 
-from segzoo.layers import AtrousSpatialPyramidPooling
 from segzoo.layers._arguments import positive_int
 from segzoo.models import _published
 from segzoo.models._assembly import Network, check_option, check_rate, check_widths
+from segzoo.models._atrous import OUTPUT_STRIDES, atrous_pyramid
 from segzoo.models._builder import builder
 from segzoo.models._features import Features
 from segzoo.models._style import Style
-
-DILATIONS = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
-
-
-def atrous_pyramid(
-    features: Features,
-    style: Style,
-    *,
-    dilations: Sequence[int] | None,
-    filters: int,
-    separable: bool,
-    dropout: float,
-):
-    """The pyramid on the last map; rates of None follow the map's stride."""
-    aspp = AtrousSpatialPyramidPooling(
-        filters,
-        dilations or DILATIONS[min(max(features.coarsest.stride, 8), 32)],
-        separable=separable,
-        dropout=dropout,
-        normalization=style.normalization,
-        activation=style.activation,
-        epsilon=style.epsilon,
-        kernel_regularizer=style.kernel_regularizer,
-        name="aspp",
-    )
-    # `call` instead of calling the layer puts every branch into the model under its own name.
-    return aspp.call(features.coarsest.x)  # (B, H/16, W/16, filters)
 
 
 def deeplab_v3_plus(
@@ -148,7 +121,7 @@ def DeepLabV3Plus(
         auxiliary=auxiliary,
         name=name,
     )
-    check_option("output_stride", output_stride, tuple(DILATIONS))
+    check_option("output_stride", output_stride, OUTPUT_STRIDES)
     positive_int("aspp_filters", aspp_filters)
     positive_int("low_level_filters", low_level_filters)
     positive_int("decoder_filters", decoder_filters)

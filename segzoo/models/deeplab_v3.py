@@ -1,0 +1,119 @@
+"""DeepLabV3: atrous spatial pyramid pooling on a dilated backbone.
+
+    image -> backbone --- stride 8 --> ASPP -> 3x3 -> 1x1 -> image
+
+Chen, Papandreou, Schroff, Adam, "Rethinking Atrous Convolution for Semantic Image Segmentation",
+2017, arXiv 1706.05587.
+"""
+
+import os
+from collections.abc import Sequence
+
+import keras
+
+from segzoo.layers._arguments import positive_int
+from segzoo.models._assembly import Network, check_option, check_rate, check_widths
+from segzoo.models._atrous import OUTPUT_STRIDES, atrous_pyramid
+from segzoo.models._builder import builder
+from segzoo.models._style import Style
+
+
+@builder
+def DeepLabV3(
+    backbone: str | keras.Model = "resnet50",
+    classes: int = 1,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    *,
+    output_stride: int = 8,
+    aspp_dilations: Sequence[int] | None = None,
+    aspp_filters: int = 256,
+    separable: bool = False,
+    dropout: float = 0.5,
+    backbone_weights: str | os.PathLike | None = "imagenet",
+    backbone_features: Sequence[str] | None = None,
+    weights: str | os.PathLike | None = None,
+    auxiliary: int | None = None,
+    activation: str | None = "auto",
+    preprocessing: bool = True,
+    name: str | None = None,
+) -> keras.Model:
+    """DeepLabV3 on any backbone.
+
+    Differs from the paper: a 3x3 convolution follows the pyramid, as in its usual
+    implementations; the pooled branch of ASPP takes the mean of the whole map, of any size.
+
+    Args:
+        backbone: a name from `segzoo.backbones.names()`, or a `keras.Model` whose outputs are
+            feature maps, finest first. The last map feeds the pyramid.
+        classes: int >= 1, channels of the output.
+        input_shape: (height, width, channels); height and width at least 32 or None.
+        output_stride: 8, 16 or 32, the stride of the backbone's last map; dilation replaces the
+            strides beyond it. A `keras.Model` keeps its own.
+        aspp_dilations: rates of the pyramid. None means (12, 24, 36) at output stride 8,
+            (6, 12, 18) at 16, (3, 6, 9) at 32.
+        aspp_filters: int >= 1, channels of each branch of the pyramid, of its output and of the
+            3x3 convolution behind it.
+        separable: bool, separable 3x3 convolutions in pyramid and decoder.
+        dropout: rate in [0, 1), after the pyramid.
+        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` or the path
+            of a weights file.
+        backbone_features: layer names that replace the backbone's taps, finest first.
+        weights: path of whole-model weights, instead of `backbone_weights`.
+        auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
+            convolutional head; the outputs are then a list, the auxiliary output first.
+        activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
+            `"sigmoid"` is for multi-label; None gives logits.
+        preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
+        name: model name. Default: "deeplab_v3".
+
+    Returns:
+        A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes).
+
+    Raises:
+        ValueError: for an argument outside its range, an unknown backbone, a backbone without the
+            maps that the decoder needs, or weights that do not fit.
+
+    Example:
+        >>> import segzoo
+        >>> model = segzoo.models.DeepLabV3("resnet18", 4, backbone_weights=None)
+        >>> model.output_shape
+        (None, None, None, 4)
+
+    Reference:
+        Chen, Papandreou, Schroff, Adam, "Rethinking Atrous Convolution for Semantic Image
+        Segmentation", 2017, arXiv 1706.05587, figure 5.
+    """
+    network = Network(
+        "deeplab_v3",
+        classes,
+        input_shape,
+        activation=activation,
+        weights=weights,
+        auxiliary=auxiliary,
+        name=name,
+    )
+    check_option("output_stride", output_stride, OUTPUT_STRIDES)
+    positive_int("aspp_filters", aspp_filters)
+    check_rate("dropout", dropout)
+    if aspp_dilations is not None:
+        aspp_dilations = check_widths("aspp_dilations", aspp_dilations)
+    features = network.encode(
+        backbone,
+        backbone_weights=backbone_weights,
+        backbone_features=backbone_features,
+        preprocessing=preprocessing,
+        output_stride=output_stride,
+        least=1,
+    )
+    style = Style()
+    x = atrous_pyramid(
+        features,
+        style,
+        dilations=aspp_dilations,
+        filters=aspp_filters,
+        separable=separable,
+        dropout=dropout,
+    )
+    block = style.separable_conv if separable else style.conv
+    x = block(x, aspp_filters, name="decoder_conv")  # (B, H/8, W/8, 256)
+    return network.model(network.head(x))
