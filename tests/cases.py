@@ -22,9 +22,9 @@ class Row:
     two runs agree. `variants` are further small forms by name: what differs from `small`, where
     "backbone" may be None for the builder's own encoder, or a key of `BACKBONES`. `real` is the
     published backbone of the slow checks, `paddings` are families that pad in different ways.
-    `lacks` names what the builder is not expected to do, with the reason: the check is then
-    expected to fail. `documented` are the rows of the table in docs/models.md, as calls at full
-    size; `measured` are those of the benchmarks, by the name of the comparison.
+    `lacks` names checks that the builder is not expected to pass, with the reason. `documented` are
+    the rows of the table in docs/models.md, as calls at full size; `measured` are those of the
+    benchmarks, by the name of the comparison.
     """
 
     small: dict[str, Any]
@@ -259,15 +259,19 @@ DOCUMENTED = _each(lambda _, row: {text: _called(text) for text in row.documente
 MEASURED = _each(lambda _, row: {key: _called(text) for key, text in row.measured.items()})
 
 
-def having(cases: dict[str, Case], what: str) -> list:
-    """Parameters for pytest: the names of `cases`, those that lack `what` expected to fail."""
+def each(what: str, quick: dict[str, Case] = TINY, slow: dict[str, Case] = SMALL) -> list:
+    """Parameters for pytest: the cases of a check, those that are not `quick` marked slow.
+
+    A builder whose row lacks `what` is expected to fail.
+    """
     import pytest
 
-    def marks(case):
+    def marks(name, case):
         reason = MODELS[case.builder].lacks.get(what)
-        return [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+        fails = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+        return fails + ([] if name in quick else [pytest.mark.slow])
 
-    return [pytest.param(name, marks=marks(case)) for name, case in cases.items()]
+    return [pytest.param(case, id=k, marks=marks(k, case)) for k, case in (quick | slow).items()]
 
 
 @dataclasses.dataclass(frozen=True)
