@@ -4,6 +4,7 @@ import functools
 
 import keras
 import numpy as np
+import pytest
 
 from segzoo import backbones
 
@@ -26,6 +27,13 @@ REPRESENTATIVES = [
     "inceptionresnetv2",
     "nasnetmobile",
 ]
+# Of these every check is made by default, of the others in the slow tests.
+QUICK = ("resnet18", "mobilenetv2")
+
+
+def each(names=REPRESENTATIVES, quick=QUICK):
+    """Parameters for pytest: names of backbones, those that are not quick marked slow."""
+    return [pytest.param(n, marks=[] if n in quick else [pytest.mark.slow]) for n in names]
 
 
 @functools.cache

@@ -25,7 +25,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", networks.each(NETWORKS, ["mobilenetv2"]))
 def test_backbone_equals_the_network_of_keras(name, tmp_path):
     function, module, sizes = NETWORKS[name]
     for size in sizes:
@@ -52,6 +52,7 @@ def test_backbone_equals_the_network_of_keras(name, tmp_path):
             assert networks.relative_difference(ours[tap], reference) < 1e-4, tap
 
 
+@pytest.mark.slow
 def test_backbone_equals_the_network_of_the_efficientnet_package(tmp_path):
     package = pytest.importorskip("efficientnet.model")
     tf_keras = importlib.import_module("tensorflow.keras")
@@ -73,6 +74,7 @@ def test_backbone_equals_the_network_of_the_efficientnet_package(tmp_path):
         assert networks.relative_difference(ours, reference) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "function", "place", "tap", "border"),
     [

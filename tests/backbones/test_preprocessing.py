@@ -49,6 +49,7 @@ def test_layer_equals_preprocess_input(name):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "function"),
     [

@@ -47,13 +47,14 @@ def check_row(name, backbone, size):
     assert all(tap is output for tap, output in zip(taps, backbone.outputs, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(backbones.names()) - set(networks.REPRESENTATIVES)))
 def test_graph_is_what_its_row_says(name, empty_weights):
     backbone = backbones.build(name, weights=None, input_shape=(75, 106, 3))
     check_row(name, backbone, (75, 106))
 
 
-@pytest.mark.parametrize("name", networks.REPRESENTATIVES)
+@pytest.mark.parametrize("name", networks.each())
 def test_static_and_dynamic_builds_agree_at_an_odd_size_and_in_their_names(name):
     dynamic = networks.built(name)
     static = backbones.build(name, weights=None, input_shape=(97, 75, 3))
@@ -105,6 +106,7 @@ def test_new_resnets_are_the_published_ones():
         assert counted == parameters
 
 
+@pytest.mark.slow
 def test_blocks_are_dropped_at_the_papers_rate():
     for name in ("efficientnetb0", "efficientnetb3"):
         backbone = backbones.build(name, weights=None)
@@ -161,6 +163,7 @@ def run(code, **environment):
     return result.stdout
 
 
+@pytest.mark.slow
 def test_saved_backbones_load_in_a_process_that_only_imports_segzoo(tmp_path):
     image = networks.image(64, 75, batch=1)
     np.save(tmp_path / "image.npy", image)
@@ -199,6 +202,7 @@ def test_saved_backbones_load_in_a_process_that_only_imports_segzoo(tmp_path):
     assert output.split() == sorted(made)
 
 
+@pytest.mark.slow
 def test_without_a_network_the_error_says_which_file_to_put_where(tmp_path):
     closed = "http://127.0.0.1:9"  # refuses at once: the real failure, and no network is asked
     output = run(
@@ -241,6 +245,7 @@ def test_page_of_the_backbones_is_up_to_date():
     )
 
 
+@pytest.mark.slow
 def test_deep_networks_build_where_the_stack_is_deep_already(empty_weights):
     def below(frames):
         if frames:

@@ -1,5 +1,7 @@
 """The aligned Xception: its published layers, its sizes, and dilation that keeps its weights."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -28,14 +30,14 @@ def published_layers():
     return dict(found)
 
 
-@pytest.fixture(scope="module")
-def networks():
-    return {output_stride: xception65(output_stride=output_stride) for output_stride in (8, 16, 32)}
+@functools.cache
+def built(output_stride):
+    return xception65(output_stride=output_stride)
 
 
-@pytest.fixture(scope="module")
-def network(networks):
-    return networks[32]
+@pytest.fixture
+def network():
+    return built(32)
 
 
 def pyramid(network):
@@ -73,14 +75,16 @@ def test_parameters_are_the_published_ones_without_biases(network):
     assert network.count_params() == stem + entry + middle + leave - biases == 38_052_512
 
 
+@pytest.mark.slow
 def test_a_second_build_has_the_same_names(network):
     assert [layer.name for layer in xception65().layers] == [layer.name for layer in network.layers]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 64), (97, 131), (33, 250)])
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
-def test_taps_have_their_strides_and_channels_at_any_size(networks, output_stride, size):
-    shapes = pyramid(networks[output_stride]).compute_output_shape((2, *size, 3))
+def test_taps_have_their_strides_and_channels_at_any_size(output_stride, size):
+    shapes = pyramid(built(output_stride)).compute_output_shape((2, *size, 3))
     for shape, stride, channels in zip(
         shapes, (2, 4, 8, 16, 32), (64, 256, 728, 1024, 2048), strict=True
     ):
@@ -103,8 +107,8 @@ def randomize(model, rng):
             layer.set_weights([rng.normal(0, (2 / fan_in) ** 0.5, layer.kernel.shape)])
 
 
-def test_dilated_maps_read_at_the_removed_stride_are_the_original_maps(networks, rng):
-    network = networks[32]
+@pytest.mark.slow
+def test_dilated_maps_read_at_the_removed_stride_are_the_original_maps(network, rng):
     randomize(network, rng)
     image = rng.uniform(-1, 1, (1, 65, 101, 3)).astype("float32")
     expected = [keras.ops.convert_to_numpy(x) for x in pyramid(network)(image)]
@@ -112,7 +116,7 @@ def test_dilated_maps_read_at_the_removed_stride_are_the_original_maps(networks,
         assert x.std(axis=(1, 2)).mean() > 0.1 * np.abs(x).mean()  # the image still shows
     assert [x.shape[1:3] for x in expected] == [(33, 51), (17, 26), (9, 13), (5, 7), (3, 4)]
     for output_stride in (8, 16):
-        dilated = networks[output_stride]
+        dilated = built(output_stride)
         dilated.set_weights(network.get_weights())
         maps = pyramid(dilated)(image)
         for stride, want, got in zip((2, 4, 8, 16, 32), expected, maps, strict=True):
@@ -122,12 +126,13 @@ def test_dilated_maps_read_at_the_removed_stride_are_the_original_maps(networks,
             assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
 
 
-def test_the_registry_builds_the_same_network(networks, rng):
+@pytest.mark.slow
+def test_the_registry_builds_the_same_network(rng):
     """Dilation of the registry and that of the network are two pieces of code."""
     backbone = segzoo.backbones.build(
         "xception65", weights=None, output_stride=8, preprocessing=False
     )
-    network = networks[8]
+    network = built(8)
     randomize(network, rng)
     backbone.set_weights(network.get_weights())
     image = rng.uniform(-1, 1, (1, 65, 50, 3)).astype("float32")
@@ -137,6 +142,7 @@ def test_the_registry_builds_the_same_network(networks, rng):
     assert segzoo.backbones.info("xception65").parameters == network.count_params()
 
 
+@pytest.mark.slow
 def test_both_paddings_of_the_stem_agree_on_odd_sizes_and_not_on_even_ones(network, rng):
     same = xception65(stem_padding="same")
     randomize(same, rng)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from examples import distributed
 
@@ -29,12 +30,14 @@ def run(*arguments, **environment):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_two_mirrored_replicas_give_the_figures_of_one_device():
     # DeepLabV3+ has batch normalization in its decoder, whose statistics the replicas share.
     out = run("-m", "tests.platform.replicas", "mirrored", "DeepLabV3Plus")
     assert out.count("one device and two agree") == 1
 
 
+@pytest.mark.slow
 def test_data_parallel_jax_gives_the_figures_of_one_device():
     flags = QUICK_JAX["XLA_FLAGS"] + " --xla_force_host_platform_device_count=2"
     environment = QUICK_JAX | {"XLA_FLAGS": flags}
@@ -42,6 +45,7 @@ def test_data_parallel_jax_gives_the_figures_of_one_device():
     assert out.count("one device and two agree") == 1
 
 
+@pytest.mark.slow
 def test_two_workers_over_loopback_give_the_figures_of_one_process(tmp_path, monkeypatch):
     def options(folder, workers):
         return ["--quick", "--workers", str(workers), "--output", str(tmp_path / folder)]

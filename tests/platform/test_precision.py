@@ -2,15 +2,18 @@
 
 import pytest
 
-from tests.cases import TINY
+from tests.cases import TINY, each
 from tests.platform import precision
 
-
-@pytest.mark.parametrize("name", TINY)
-def test_a_training_step_in_float16_is_finite_and_its_scores_are_float32(name, tmp_path):
-    precision.mixed_float16(TINY[name], tmp_path)
+QUICK = {"DeepLabV3Plus": TINY["DeepLabV3Plus"]}
 
 
+@pytest.mark.parametrize("case", each("mixed precision", QUICK, TINY))
+def test_a_training_step_in_float16_is_finite_and_its_scores_are_float32(case, tmp_path):
+    precision.mixed_float16(case, tmp_path)
+
+
+@pytest.mark.slow
 def test_a_training_step_in_bfloat16_is_finite_and_its_scores_are_float32(tmp_path):
     precision.mixed_bfloat16(TINY["DeepLabV3Plus"], tmp_path)
 
