@@ -8,6 +8,9 @@ import keras
 import numpy as np
 import pytest
 
+# Programs, not tests: they need packages that the tests do not.
+collect_ignore = ["benchmarks", "pytorch/remake.py"]
+
 
 @pytest.fixture(autouse=True)
 def _reproducible():

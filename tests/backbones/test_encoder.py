@@ -5,7 +5,7 @@ import pytest
 
 from segzoo import backbones
 from segzoo.backbones.encoder import encoder
-from tests.models.zoo import tiny_backbone
+from tests.cases import tiny_backbone
 
 LEVELS = (2, 4, 8, 16, 32)
 
