@@ -46,10 +46,17 @@ def run(page, line, code, namespace):
         pytest.fail(f"{page.name}, the block at line {line}:\n{traceback.format_exc()}")
 
 
+# Pages that trace or train a network of full size are read by the slow tests.
+QUICK = {"backbones.md", "index.md", "losses.md", "metrics.md", "rle.md", "troubleshooting.md"}
+
+
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if any(blocks(page)) and page.name != "migration.md"],
-    ids=lambda page: page.name,
+    [
+        pytest.param(page, marks=[] if page.name in QUICK else [pytest.mark.slow], id=page.name)
+        for page in PAGES
+        if any(blocks(page)) and page.name != "migration.md"
+    ],
 )
 def test_every_code_block_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -66,6 +73,7 @@ def migration_rows():
             yield number, re.findall(r"`([^`]+)`", cells[2])
 
 
+@pytest.mark.slow
 def test_every_row_of_the_migration_tables_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = DOCS / "migration.md"
