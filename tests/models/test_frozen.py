@@ -6,13 +6,15 @@ import keras
 import numpy as np
 import pytest
 
-from tests.cases import ALL
+from tests.cases import ALL, SMALL
 from tests.models import frozen
 
 KEPT = json.loads(frozen.OUTPUTS.read_text())
 
 
-@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize(
+    "name", [pytest.param(k, marks=[] if k in SMALL else [pytest.mark.slow]) for k in KEPT]
+)
 def test_a_model_gives_what_it_gave(name):
     kept, now = KEPT[name], frozen.outputs(name)
     assert now["parameters"] == kept["parameters"]
