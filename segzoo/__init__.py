@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from segzoo._loading import load_with_keras
 
 if TYPE_CHECKING:
-    from segzoo import backbones, layers, losses, metrics, models, rle
+    from segzoo import backbones, inference, layers, losses, metrics, models, rle
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "backbones", "layers", "losses", "metrics", "models", "rle"]
+__all__ = ["__version__", "backbones", "inference", "layers", "losses", "metrics", "models", "rle"]
 
 
 def __getattr__(name: str) -> Any:
@@ -28,4 +28,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-load_with_keras("backbones", "layers", "losses", "metrics", "models")
+load_with_keras("backbones", "inference", "layers", "losses", "metrics", "models")

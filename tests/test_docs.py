@@ -13,7 +13,7 @@ from tests.cases import DOCUMENTED
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PUBLIC = ("backbones", "layers", "losses", "metrics", "models", "rle")
+PUBLIC = ("backbones", "inference", "layers", "losses", "metrics", "models", "rle")
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 NAMES = [f"{module}.{name}" for module in PUBLIC for name in getattr(segzoo, module).__all__]
 

@@ -21,6 +21,7 @@ EDGES = {
     "models": {"backbones", "weights", "layers"},
     "backbones": {"weights", "layers"},
     "weights": set(),
+    "inference": {"layers"},
     "layers": set(),
     "losses": {"_targets", "_overlap", "_boundary"},
     "metrics": {"_targets", "_overlap", "_boundary"},

@@ -1,0 +1,88 @@
+"""The decision of a model as a part of its graph."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def decide(model: keras.Model, *, threshold: float = 0.5, dtype: str = "uint8") -> keras.Model:
+    """Put the decision behind a model: class numbers instead of scores.
+
+        one class        1 where scores > threshold, otherwise 0
+        several classes  argmax over the classes, the first of equal scores
+
+    For phones and servers: one byte leaves the graph for each pixel instead of four for each class.
+    Saves and exports, also to LiteRT and ONNX, which do not load `keras.ops.argmax`.
+
+    Args:
+        model: a `keras.Model` with scores (B, H, W, classes); of several outputs the last is
+            decided.
+        threshold: float, with one class. Defaults to 0.5; for logits, 0.
+        dtype: str, an integer type that holds the class numbers. Defaults to `"uint8"`.
+
+    Returns:
+        A `keras.Model` of the same input and weights, with one output (B, H, W) of `dtype`.
+
+    Raises:
+        ValueError: for a model without scores (B, H, W, classes), a `threshold` that is no number,
+            and a `dtype` that is no integer type or too small for the classes.
+
+    Example:
+        >>> import keras, segzoo
+        >>> image = keras.Input((None, None, 3))
+        >>> model = keras.Model(image, keras.layers.Conv2D(4, 1, activation="softmax")(image))
+        >>> labels = segzoo.inference.decide(model)(keras.ops.ones((1, 32, 48, 3)))
+        >>> tuple(labels.shape), keras.backend.standardize_dtype(labels.dtype)
+        ((1, 32, 48), 'uint8')
+    """
+    outputs = getattr(model, "outputs", None) if isinstance(model, keras.Model) else None
+    shape = tuple(outputs[-1].shape) if outputs else ()
+    if len(shape) != 4 or shape[3] is None:
+        raise ValueError(
+            "`model` must be a keras.Model with scores (B, H, W, classes), received "
+            f"{type(model).__name__} with an output of shape {shape}"
+        )
+    try:
+        largest = np.iinfo(dtype).max
+    except (TypeError, ValueError):
+        largest = -1
+    if largest < max(shape[3] - 1, 1):
+        raise ValueError(
+            f"`dtype` must be an integer type that holds {shape[3]} class numbers, received "
+            f"dtype={dtype!r}"
+        )
+    check_threshold(threshold)
+    decision = Decision(float(threshold), dtype, name="decision")
+    return keras.Model(model.input, decision(outputs[-1]), name=model.name)
+
+
+def check_threshold(threshold: Any) -> None:
+    """Raise ValueError unless `threshold` is a number."""
+    if not isinstance(threshold, int | float | np.number) or np.isnan(threshold):
+        raise ValueError(f"`threshold` must be a number, received threshold={threshold!r}")
+
+
+@keras.saving.register_keras_serializable(package="segzoo.inference")
+class Decision(keras.layers.Layer):
+    """Scores (B, H, W, classes) to class numbers (B, H, W) of an integer type."""
+
+    def __init__(self, threshold: float, integers: str, **kwargs: Any) -> None:
+        super().__init__(**{"autocast": False, **kwargs})
+        self.threshold = threshold
+        self.integers = integers
+
+    def call(self, scores):
+        if scores.shape[-1] == 1:
+            return ops.cast(scores[..., 0] > self.threshold, self.integers)
+        # keras.ops.argmax breaks ties by bit operations that ONNX Runtime and LiteRT do not know;
+        # top_k, too, puts the first of equal scores first.
+        return ops.cast(ops.top_k(scores, 1)[1][..., 0], self.integers)
+
+    def compute_output_spec(self, scores):
+        return keras.KerasTensor(scores.shape[:3], dtype=self.integers)
+
+    def get_config(self) -> dict[str, Any]:
+        config = {"threshold": self.threshold, "integers": self.integers}
+        return {**super().get_config(), **config}
