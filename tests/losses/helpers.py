@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
 from segzoo import losses
@@ -72,6 +73,14 @@ def make(name, **arguments):
 def cases():
     """Every loss with every number of classes that it takes."""
     return [(name, c) for name in CLASSES for c in (1, 3) if c > 1 or name not in SEVERAL_ONLY]
+
+
+def few(values, *quick):
+    """Parameters for pytest: those of some losses by default, the others in the slow tests."""
+    names = [value if isinstance(value, str) else value[0] for value in values]
+    marks = [[] if name in quick else [pytest.mark.slow] for name in names]
+    parts = [[value] if isinstance(value, str) else value for value in values]
+    return [pytest.param(*part, marks=mark) for part, mark in zip(parts, marks, strict=True)]
 
 
 def data(classes, seed=0, shape=(2, 7, 5)):

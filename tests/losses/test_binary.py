@@ -46,7 +46,7 @@ def test_weights_ignored_pixels_and_classes_reach_the_gradient(name, rng):
 
 @pytest.mark.parametrize("name", [*NAMES, "Dice", "BCEDice"])
 @pytest.mark.parametrize("from_logits", [False, True])
-@pytest.mark.parametrize("in_graph", [False, True])
+@pytest.mark.parametrize("in_graph", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_second_derivatives_agree_with_differences_of_gradients(name, from_logits, in_graph, rng):
     import tensorflow as tf
 

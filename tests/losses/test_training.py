@@ -28,7 +28,8 @@ def images(classes, seed=0):
 
 
 @pytest.mark.parametrize(("name", "classes"), cases())
-def test_graph_xla_and_eager_agree(name, classes):
+@pytest.mark.parametrize("xla", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_graph_xla_and_eager_agree(name, classes, xla):
     labels, _, p = data(classes)
     p = p.astype("float32")
     loss = make(name)
@@ -41,16 +42,13 @@ def test_graph_xla_and_eager_agree(name, classes):
 
     expected, slope = gradient(loss, labels, p)
     dynamic = [tf.TensorSpec([None] * 3, "int32"), tf.TensorSpec([None, None, None, classes])]
-    for compiled in (
-        tf.function(step, input_signature=dynamic),
-        tf.function(step, jit_compile=True),
-    ):
-        value, got = compiled(tf.constant(labels, "int32"), tf.constant(p))
-        np.testing.assert_allclose(value, expected, rtol=1e-5)
-        np.testing.assert_allclose(got, slope, rtol=1e-4, atol=1e-8)
+    options = {"jit_compile": True} if xla else {"input_signature": dynamic}
+    value, got = tf.function(step, **options)(tf.constant(labels, "int32"), tf.constant(p))
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    np.testing.assert_allclose(got, slope, rtol=1e-4, atol=1e-8)
 
 
-@pytest.mark.parametrize(("name", "classes"), cases())
+@pytest.mark.parametrize(("name", "classes"), helpers.few(cases(), "Dice"))
 def test_fit_in_mixed_precision_with_xla_then_save_and_load(name, classes, tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     x, labels, y = images(classes)
@@ -67,7 +65,7 @@ def test_fit_in_mixed_precision_with_xla_then_save_and_load(name, classes, tmp_p
     assert np.isclose(loaded.evaluate(x, y, batch_size=4, verbose=0), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", helpers.CLASSES)
+@pytest.mark.parametrize("name", helpers.few(helpers.CLASSES, "Dice", "BinaryFocal", "MCC"))
 def test_weights_through_fit_and_through_a_data_set_equal_the_call(name, rng):
     x, labels, _ = images(3)
     model = small_model(3)
