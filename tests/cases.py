@@ -99,6 +99,14 @@ MODELS = {
         variants={"dilated": {"backbone": "tiny-dilated"}},
         documented=('LinkNet("resnet50")',),
     ),
+    "MANet": Row(
+        small={"decoder_filters": (12, 10, 8, 6, 4), "attention_filters": 4, "reduction": 4},
+        documented=('MANet("resnet50")',),
+    ),
+    "PAN": Row(
+        small={"decoder_filters": 6},
+        documented=('PAN("resnet50")',),
+    ),
     "PSPNet": Row(
         small={"bin_sizes": (1, 2, 3), "decoder_filters": 6, "dropout": 0.0},
         variants={"auxiliary": {"auxiliary": 16, "dropout": 0.1}},
@@ -110,13 +118,24 @@ MODELS = {
             "transpose": {"upsampling": "transpose", "normalization": "group"},
             "own": {"backbone": None},
             "own-transpose": {"backbone": None, "upsampling": "transpose"},
+            "scse": {"attention": "scse"},
+            "gate": {"attention": "gate"},
         },
         documented=('UNet("mobilenetv2")', "UNet(None)", 'UNet("resnet50")'),
+    ),
+    "UNet3Plus": Row(
+        small={"skip_filters": 4},
+        variants={
+            "own": {"backbone": None, "filters": (4, 6, 8, 10)},
+            "own-deep": {"backbone": None, "filters": (4, 6, 8), "deep_supervision": True},
+        },
+        documented=("UNet3Plus(None)", 'UNet3Plus("resnet50")'),
     ),
     "UNetPlusPlus": Row(
         small={"filters": (4, 6, 8, 10, 12), "dropout": 0.0},
         variants={
             "own": {"backbone": None, "dropout": 0.5},
+            "own-gate": {"backbone": None, "attention": "gate"},
             "own-deep": {"backbone": None, "deep_supervision": True},
             "own-nearest": {
                 "backbone": None,
@@ -360,7 +379,9 @@ LAYERS: dict[str, dict[str, Any]] = {
         "dilations": (2,),
         "normalization": "instance",
     },
+    "AttentionGate": {"filters": 3},
     "BatchNormalization": {},
+    "ChannelGate": {"reduction": 2},
     "ConvBlock": {"filters": 6, "kernel_size": 3, "strides": 2, "normalization": "group"},
     "ConvBlock-dilated": {"filters": 6, "kernel_size": 5, "dilation_rate": 3, "activation": "elu"},
     "ConvBlock-plain": {
@@ -379,16 +400,18 @@ LAYERS: dict[str, dict[str, Any]] = {
     "OverlapPatchEmbedding": {"filters": 6, "patch_size": 7, "strides": 4},
     "OverlapPatchEmbedding-dilated": {"filters": 6, "strides": 1, "dilation_rate": 2},
     "PhaseShift2D": {"dilation_rate": 2},
+    "PositionAttention": {"filters": 3},
     "ResizeLike": {},
     "ResizeLike-corners": {"align_corners": True},
     "ResizeLike-nearest": {"interpolation": "nearest"},
     "SeparableConvBlock": {"filters": 6, "dilation_rate": 2},
     "SeparableConvBlock-instance": {"filters": 6, "strides": 2, "normalization": "instance"},
+    "SpatialChannelSqueezeExcitation": {"reduction": 2},
     "Upsample": {"factor": 3},
     "Upsample-nearest": {"factor": 2, "interpolation": "nearest"},
 }
 # Layers that take a second map, whose size they give to the first.
-TWO_INPUTS = ("CropLike", "ResizeLike")
+TWO_INPUTS = ("AttentionGate", "CropLike", "ResizeLike")
 
 
 def make_layer(name: str):

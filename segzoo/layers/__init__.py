@@ -3,6 +3,12 @@
 from segzoo.layers.activations import gelu
 from segzoo.layers.adaptive import AdaptiveAveragePooling2D
 from segzoo.layers.aspp import AtrousSpatialPyramidPooling
+from segzoo.layers.attention import (
+    AttentionGate,
+    ChannelGate,
+    PositionAttention,
+    SpatialChannelSqueezeExcitation,
+)
 from segzoo.layers.blocks import ConvBlock, SeparableConvBlock
 from segzoo.layers.mix_transformer import (
     EfficientSelfAttention,
@@ -17,7 +23,9 @@ from segzoo.layers.resize import CropLike, ResizeLike, Upsample
 __all__ = [
     "AdaptiveAveragePooling2D",
     "AtrousSpatialPyramidPooling",
+    "AttentionGate",
     "BatchNormalization",
+    "ChannelGate",
     "ConvBlock",
     "CropLike",
     "DilatedPooling2D",
@@ -26,8 +34,10 @@ __all__ = [
     "MixFeedForward",
     "OverlapPatchEmbedding",
     "PhaseShift2D",
+    "PositionAttention",
     "ResizeLike",
     "SeparableConvBlock",
+    "SpatialChannelSqueezeExcitation",
     "Upsample",
     "gelu",
 ]

@@ -18,6 +18,7 @@ import keras
 
 from segzoo import backbones
 from segzoo.models._assembly import Network, check_option, check_rate, check_widths
+from segzoo.models._attention import ATTENTIONS, gate_skip, recalibrate
 from segzoo.models._builder import builder
 from segzoo.models._features import Features
 from segzoo.models._style import Style
@@ -47,6 +48,7 @@ def unet(
     decoder_filters: Sequence[int],
     decoder_dropout: Sequence[float],
     upsampling: str,
+    attention: str | None = None,
 ):
     """The right side of the U: from level to level, as many as there are widths.
 
@@ -60,6 +62,7 @@ def unet(
         level //= 2
         skip, place = features.get(level), f"decoder_{stage}"
         finer = skip.stride if skip else max(stride // 2, 1)
+        gated = skip and gate_skip(skip, x, stride, attention, place)
         x = upsample(
             x,
             skip.x if skip else features.image if finer == 1 else None,
@@ -72,9 +75,11 @@ def unet(
         )
         stride = finer
         if skip is not None:
-            x = keras.layers.Concatenate(name=f"{place}_merge")([x, skip.x])
+            x = keras.layers.Concatenate(name=f"{place}_merge")([x, gated])
+            x = recalibrate(x, attention, f"{place}_merge")
         x = _dropout(x, rate, place)
         x = _double_conv(x, filters, style, place)  # (B, H/stride, W/stride, filters)
+        x = recalibrate(x, attention, place)
     return x, stride
 
 
@@ -111,6 +116,7 @@ def UNet(
     upsampling: str = "bilinear",
     block_activation: str = "relu",
     normalization: str | None = "batch",
+    attention: str | None = None,
     kernel_regularizer: Any = None,
     backbone_weights: str | os.PathLike | None = "imagenet",
     backbone_features: Sequence[str] | None = None,
@@ -139,6 +145,9 @@ def UNet(
         block_activation: activation inside the blocks.
         normalization: `"batch"`, `"group"`, `"layer"`, `"instance"` or None, in the decoder and
             in the encoder of `backbone=None`.
+        attention: None; `"scse"`, concurrent squeeze and excitation (Roy et al. 2018) of each
+            stage's concatenated maps and of its output; or `"gate"`, the gates of Attention U-Net
+            (Oktay et al. 2018) on every skip, driven by the map that is about to be enlarged.
         kernel_regularizer: of every convolution outside the backbone.
         backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` or the path
             of a weights file.
@@ -178,6 +187,7 @@ def UNet(
         name=name,
     )
     check_option("upsampling", upsampling, UPSAMPLINGS)
+    check_option("attention", attention, ATTENTIONS)
     widths = check_widths("decoder_filters", decoder_filters)
     rates = _dropout_rates(decoder_dropout, len(widths))
     # The biases stay beside the normalization, as in the notebook's network.
@@ -202,6 +212,7 @@ def UNet(
         decoder_filters=widths,
         decoder_dropout=rates,
         upsampling=upsampling,
+        attention=attention,
     )
     outputs = network.head(x, kernel_regularizer=kernel_regularizer, full_size=stride == 1)
     return network.model(outputs)
@@ -218,6 +229,7 @@ def EffNetUNet(
     upsampling: str = "bilinear",
     block_activation: str = "relu",
     normalization: str | None = "batch",
+    attention: str | None = None,
     kernel_regularizer: Any = None,
     backbone_weights: str | os.PathLike | None = "imagenet",
     backbone_features: Sequence[str] | None = None,
@@ -241,6 +253,7 @@ def EffNetUNet(
         upsampling: as in `UNet`.
         block_activation: as in `UNet`.
         normalization: as in `UNet`.
+        attention: as in `UNet`.
         kernel_regularizer: as in `UNet`.
         backbone_weights: as in `UNet`.
         backbone_features: as in `UNet`.
@@ -280,6 +293,7 @@ def EffNetUNet(
         upsampling=upsampling,
         block_activation=block_activation,
         normalization=normalization,
+        attention=attention,
         kernel_regularizer=kernel_regularizer,
         backbone_weights=backbone_weights,
         backbone_features=backbone_features,

@@ -21,6 +21,7 @@ from typing import Any
 import keras
 
 from segzoo.models._assembly import Network, check_option, check_rate, check_widths
+from segzoo.models._attention import ATTENTIONS, gate_skip, recalibrate
 from segzoo.models._builder import builder
 from segzoo.models._features import Features
 from segzoo.models._style import Style
@@ -28,7 +29,13 @@ from segzoo.models._upsampling import UPSAMPLINGS, upsample
 
 
 def unet_plus_plus(
-    features: Features, style: Style, *, filters: Sequence[int], dropout: float, upsampling: str
+    features: Features,
+    style: Style,
+    *,
+    filters: Sequence[int],
+    dropout: float,
+    upsampling: str,
+    attention: str | None = None,
 ) -> list:
     """The nested decoder: x_0_1, x_0_2, ..., shallowest first."""
     grid = [[map.x] for map in features.maps]  # grid[i][j] is x_i_j
@@ -44,8 +51,12 @@ def unet_plus_plus(
                 rounds_up=features.rounds_up,
                 kernel_regularizer=style.kernel_regularizer,
             )
-            x = keras.layers.Concatenate(name=f"merge_{i}_{j}")([up, *grid[i]])
-            grid[i].append(node(x, filters[i], style, dropout, f"x_{i}_{j}"))
+            skip, coarser = features.maps[i], features.maps[i + 1]
+            gated = gate_skip(skip, grid[i + 1][j - 1], coarser.stride, attention, f"x_{i}_{j}")
+            x = keras.layers.Concatenate(name=f"merge_{i}_{j}")([up, gated, *grid[i][1:]])
+            x = recalibrate(x, attention, f"merge_{i}_{j}")
+            x = node(x, filters[i], style, dropout, f"x_{i}_{j}")
+            grid[i].append(recalibrate(x, attention, f"x_{i}_{j}"))
     return grid[0][1:]
 
 
@@ -84,6 +95,7 @@ def UNetPlusPlus(
     block_activation: str = "elu",
     normalization: str | None = None,
     dropout: float = 0.5,
+    attention: str | None = None,
     kernel_regularizer: Any = None,
     backbone_weights: str | os.PathLike | None = "imagenet",
     backbone_features: Sequence[str] | None = None,
@@ -114,6 +126,9 @@ def UNetPlusPlus(
         block_activation: activation inside the nodes.
         normalization: `"batch"`, `"group"`, `"layer"`, `"instance"` or None, in the nodes.
         dropout: rate in [0, 1), after each convolution of a node.
+        attention: None; `"scse"`, concurrent squeeze and excitation (Roy et al. 2018) of each
+            node's concatenated maps and of its output; or `"gate"`, the gates of Attention U-Net
+            (Oktay et al. 2018) on the encoder's maps, driven by the map that is enlarged.
         kernel_regularizer: of every convolution outside the backbone; the published training
             takes `keras.regularizers.L2(1e-4)`.
         backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` or the path
@@ -156,6 +171,7 @@ def UNetPlusPlus(
         name=name,
     )
     check_option("upsampling", upsampling, UPSAMPLINGS)
+    check_option("attention", attention, ATTENTIONS)
     check_rate("dropout", dropout)
     widths = check_widths("filters", filters, least=2)
     style = Style(
@@ -173,7 +189,14 @@ def UNetPlusPlus(
             preprocessing=preprocessing,
         )
         _check_backbone(features, widths)
-    nodes = unet_plus_plus(features, style, filters=widths, dropout=dropout, upsampling=upsampling)
+    nodes = unet_plus_plus(
+        features,
+        style,
+        filters=widths,
+        dropout=dropout,
+        upsampling=upsampling,
+        attention=attention,
+    )
 
     options = {"kernel_regularizer": kernel_regularizer, "full_size": features.finest.stride == 1}
     if deep_supervision:
