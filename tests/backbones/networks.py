@@ -32,7 +32,7 @@ QUICK = ("resnet18", "mobilenetv2")
 
 
 def each(names=REPRESENTATIVES, quick=QUICK):
-    """Parameters for pytest: names of backbones, those that are not quick marked slow."""
+    """Parameters for pytest: names, or other values; those that are not quick are marked slow."""
     return [pytest.param(n, marks=[] if n in quick else [pytest.mark.slow]) for n in names]
 
 
