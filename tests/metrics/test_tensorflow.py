@@ -28,7 +28,7 @@ def floats(result):
 
 
 @pytest.mark.parametrize("index", range(len(ALL)), ids=[metric.name for metric in ALL])
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_graphs_of_any_size_agree_with_eager_mode(index, jit_compile, rng):
     make = ALL[index].from_config
     eager, graph = make(ALL[index].get_config()), make(ALL[index].get_config())
@@ -113,6 +113,7 @@ print(json.dumps(logs))
 """
 
 
+@pytest.mark.slow
 def test_a_fresh_process_and_two_replicas_give_the_same_values(rng, tmp_path):
     x, y = dataset(rng, images=8)
     weights = rng.random(y.shape).astype("float32")
@@ -140,6 +141,7 @@ def test_a_fresh_process_and_two_replicas_give_the_same_values(rng, tmp_path):
     assert set(logs["refitted"]) == set(expected)
 
 
+@pytest.mark.slow
 def test_fit_compiles_with_xla(rng):
     x, y = dataset(rng)
     model = small_model()
