@@ -18,9 +18,14 @@ def test_unet_plus_plus_has_the_parameters_of_the_published_nest_net(deep, param
     assert model.count_params() == parameters
 
 
+@pytest.mark.slow
 def test_effnet_unet_b7_has_the_parameters_of_the_published_notebook():
     model = models.EffNetUNet("b7", 1, (256, 256, 3), backbone_weights=None)
     assert model.count_params() == 75_048_961
+
+
+def test_effnet_unet_has_the_dropout_and_the_widths_of_the_published_notebook():
+    model = models.EffNetUNet("b0", backbone_weights=None)
     rates = [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
     assert rates == [0.5, 0.5, 0.5, 0.25, 0.25]
     widths = [model.get_layer(f"decoder_{k}_conv_2").filters for k in range(1, 6)]
@@ -115,6 +120,7 @@ def test_deeplab_follows_the_paper():
     assert eight.count_params() == model.count_params()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
 def test_deeplab_keeps_the_backbones_output_stride(output_stride):
     model = models.DeepLabV3Plus(
@@ -133,6 +139,7 @@ def test_a_builder_shares_the_weights_of_somebody_elses_backbone(rng):
     assert model.get_layer("backbone").get_layer("tiny_stage_1").kernel is kernel
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_keeps_its_batch_statistics(rng):
     model = models.UNet("mobilenetv2", 1, backbone_weights=None, decoder_filters=(8, 8, 8, 8, 8))
     backbone = model.get_layer("backbone")
@@ -170,21 +177,6 @@ def test_a_shallower_or_deeper_backbone_works_in_every_builder(rng):
         models.UNet(deep, 2, decoder_filters=(8, 8)),
     ):
         assert tuple(model(x).shape) == (1, 47, 63, 2)
-
-
-def test_a_backbone_that_rounds_down_still_fits(rng):
-    image = x = keras.Input((None, None, 3))
-    maps = []
-    for stage in range(5):
-        x = keras.layers.Conv2D(4, 3, padding="same", name=f"conv_{stage}")(x)
-        x = keras.layers.MaxPooling2D(2, name=f"pool_{stage}")(x)
-        maps.append(x)
-    backbone = keras.Model(image, maps)
-    x = rng.uniform(size=(1, 47, 63, 3)).astype("float32")
-    for build in (models.UNet, models.UNetPlusPlus, models.FCN, models.DeepLabV3Plus):
-        model = build(backbone, 2)
-        assert tuple(model(x).shape) == (1, 47, 63, 2)
-        assert model.predict(x, verbose=0).shape == (1, 47, 63, 2)
 
 
 BAD = {

@@ -73,6 +73,14 @@ def test_odd_sizes_fit_whatever_the_padding_of_the_backbone(case, rng):
     np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(a).max())
 
 
+@pytest.mark.parametrize("case", each("sizes", TINY, {}))
+@pytest.mark.parametrize("backbone", ["rounding-down", "tiny-dilated"])
+def test_a_backbone_that_rounds_down_or_is_dilated_fits_too(case, backbone, rng):
+    model = case.on(backbone)(2)
+    for y in numpy(model(case.images(rng, 1, 47, 63, 3))):
+        assert y.shape == (1, 47, 63, 2)
+
+
 @pytest.mark.parametrize("case", each("sizes", {}))
 def test_several_sizes_pass_through_one_predict(case, rng):
     model = shared(case)
