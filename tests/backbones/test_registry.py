@@ -84,6 +84,7 @@ def test_rows_are_complete():
     assert set(backbones.names("resnet")) >= {"resnet18", "resnet34", "resnet50", "resnet101"}
 
 
+@pytest.mark.slow
 def test_layers_can_be_looked_into():
     # One node per layer: Grad-CAM needs `layer.output`.
     backbone = networks.built("resnet50")

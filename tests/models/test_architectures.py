@@ -275,6 +275,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
         models.UNet(None, 2, decoder_filters=(8, 6, 5), weights=path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["model.keras", "model.weights.h5"])
 def test_whole_model_weights_are_loaded_from_a_file(tmp_path, suffix, rng):
     options = {"decoder_filters": (8, 8, 6, 6, 4)}

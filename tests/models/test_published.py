@@ -217,6 +217,7 @@ def mobilenet(tmp_path_factory):
     return reference, reference.write(tmp_path_factory.mktemp("mobilenet") / "f"), image, expected
 
 
+@pytest.mark.slow
 def test_xception_at_both_output_strides_gives_the_published_output(tmp_path, rng):
     reference, image = Reference("xception65", 21, rng), picture(rng, 33, 49)
     expected = reference(image)

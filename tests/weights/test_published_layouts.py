@@ -37,6 +37,7 @@ def assert_took(backbone, layers, rename=lambda name: name):
             np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.slow
 def test_resnet50_with_and_without_its_classifier(tmp_path, rng):
     network = keras.applications.ResNet50(weights=None, include_top=False)
     head = {"predictions/kernel:0": np.zeros((2048, 10)), "predictions/bias:0": np.zeros(10)}
@@ -54,6 +55,7 @@ def test_resnet50_with_and_without_its_classifier(tmp_path, rng):
         load_weights(network, path)
 
 
+@pytest.mark.slow
 def test_efficientnet_b0(tmp_path, rng):
     network = segzoo.backbones.info("efficientnetb0").source(None)
     path = tmp_path / "efficientnet-b0_weights_tf_dim_ordering_tf_kernels_autoaugment_notop.h5"
@@ -62,6 +64,7 @@ def test_efficientnet_b0(tmp_path, rng):
     assert_took(segzoo.backbones.build("efficientnetb0", weights=path), layers)
 
 
+@pytest.mark.slow
 def test_inception_v3_whose_layers_are_numbered(tmp_path, rng):
     """Published by an old Keras, which counted from 1; here the process counts from anywhere."""
     network = keras.applications.InceptionV3(weights=None, include_top=False)
