@@ -29,8 +29,8 @@ line it up with the image. For this the padding of some networks differs from th
 - networks that pad by their static size (MobileNet, NASNet) pad 'same', as a build of that very
   size would;
 - networks with a 'valid' stem (Xception, Inception, Inception-ResNet, NASNet) and pools or
-  convolutions that drop an odd last row (VGG, DenseNet, ConvNeXt) pad 'same' too. The weights stay
-  valid; features differ near the border alone.
+  convolutions that drop an odd last row (VGG, DenseNet, ConvNeXt) pad 'same' too, and SENet's pool
+  keeps its odd last row. The weights stay valid; features differ near the border alone.
 
 **Output stride.** `output_stride=16` or `8` turns the later strides into dilation. The weights stay
 valid: the dense map, read at the removed stride, is the map of output stride 32, at every position
@@ -45,9 +45,19 @@ or RGB in its channels. Channels beyond RGB are normalized with the mean of the 
 Where the colors' means differ (*caffe*, *torch*), a constant channel is appended to the normalized
 image, which keeps the response exact up to the border.
 
-**Weights.** `backbone_weights="imagenet"` downloads once, through Keras or the `efficientnet`
-package, into Keras's cache; `"noisy-student"` likewise. The path of a `.weights.h5`, `.keras` or
-Keras 2 `.h5` file works for every backbone.
+**Weights.** `backbone_weights="imagenet"` downloads once into Keras's cache; `"noisy-student"`
+likewise. The path of a `.weights.h5`, `.keras` or Keras 2 `.h5` file works for every backbone.
+
+**Random weights.** With `weights=None` batch normalization has a momentum of 0.9. Keras's 0.99
+(0.999 in MobileNet) still carries the initial variance after a few hundred steps, so that a network
+trained from scratch scores well in training and at chance in validation. Networks with published
+weights keep their own.
+
+**Which ResNet.** `"resnet50"` is Keras's, with Keras's weights: BGR, biases, the stride in the
+first 1x1 convolution. `"resnet50v1_5"` is torchvision's and timm's: RGB, no biases, the stride in
+the 3x3. `"resnext50"` and `"resnext101"` are 32x4d and 32x8d. Grouped convolutions are computed as
+a few ordinary ones on TensorFlow's CPU, which has no gradient of them
+(`segzoo.layers.GroupedConv2D`).
 
 **Normalization** is the first layer (`preprocessing=True`): RGB in 0..255 of any type goes in.
 `preprocessing=False` leaves it to you.

@@ -395,6 +395,7 @@ LAYERS: dict[str, dict[str, Any]] = {
     "DilatedPooling2D-average": {"pool_size": (2, 3), "dilation_rate": 3, "mode": "average"},
     "EfficientSelfAttention": {"filters": 6, "heads": 3, "reduction": 2},
     "EfficientSelfAttention-dilated": {"filters": 6, "reduction": 2, "dilation_rate": 3},
+    "GroupedConv2D": {"filters": 6, "kernel_size": 3, "groups": 3, "strides": 2, "padding": "same"},
     "ImageNormalization": {"mean": (120.0, 110.0, 100.0), "std": 60.0, "reverse_channels": True},
     "MixFeedForward": {"filters": 6, "expansion": 2},
     "OverlapPatchEmbedding": {"filters": 6, "patch_size": 7, "strides": 4},

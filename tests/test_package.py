@@ -38,7 +38,7 @@ NARROW = {"rle": {"numpy"}}
 # What is imported inside the function that needs it, by the file that does: optional packages, and
 # the one kernel that `keras.ops` has no equal for, behind a check of the backend.
 INSIDE = {
-    ("backbones/efficientnet.py", "efficientnet"),
+    ("backbones/families/efficientnet.py", "efficientnet"),
     ("layers/normalization.py", "tensorflow"),
     ("metrics/surface.py", "scipy"),
 }

@@ -1,7 +1,13 @@
-"""What the registry knows of a backbone."""
+"""What the registry knows of a backbone, and how a row says to build one.
 
-from collections.abc import Callable
+A network is either `Published` as a `keras.Model`, which is made anew layer by layer (`rebuild`),
+or built directly by a function of its family's module, `(x, variant, output_stride) -> maps`, from
+a normalized image to its feature maps.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import keras
 
@@ -13,6 +19,35 @@ NORMALIZATIONS: dict[str, dict] = {
     "torch": {"mean": (0.485 * 255, 0.456 * 255, 0.406 * 255), "std": _IMAGENET_STD},
     "tf128": {"mean": 128.0, "std": 128.0},
 }
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What another library did otherwise in a network of the same layers.
+
+    The default is the row's own network. Files that were trained with another library's network
+    give their numbers in that network alone, so that what reads them says how it was built.
+
+    Attributes:
+        padding: of strided convolutions. None is the row's own rule; `"symmetric"` adds half the
+            kernel on every side, as PyTorch's networks do; an int is the nominal size of the image
+            for which the padding was computed once, under TensorFlow's rule, whatever comes in.
+        dilation: of the first window of a stage whose stride was removed. `"exact"` takes the rate
+            in front of that stride, so that the dense map contains the original one; `"stage"`
+            takes the whole stage's rate.
+        epsilon: of batch normalization. None is the row's own.
+        momentum: of batch normalization. None is the row's own.
+        depth: how many of the feature maps there are, finest first. None is all.
+        rounds_up: False leaves windows without padding as they were published (pools of SENet,
+            patches of ConvNeXt), so that maps lose what does not fill a window.
+    """
+
+    padding: str | int | None = None
+    dilation: str = "exact"
+    epsilon: float | None = None
+    momentum: float | None = None
+    depth: int | None = None
+    rounds_up: bool = True
 
 
 @dataclass(frozen=True)
@@ -35,6 +70,39 @@ class Paper:
     title: str
     year: int
     arxiv: str
+
+
+def none_stays(layer: keras.layers.Layer) -> bool:
+    """Of a network that pads by its static size: no `ZeroPadding2D` stays."""
+    return False
+
+
+def every_stays(layer: keras.layers.Layer) -> bool:
+    """Of a network whose explicit padding is the same for every size: all of it stays."""
+    return True
+
+
+@dataclass(frozen=True)
+class Published:
+    """A network that a library publishes as a `keras.Model`.
+
+    Attributes:
+        network: from the name of published weights, or None, to the network, for RGB of a fixed
+            size.
+        stays: whether a `ZeroPadding2D` layer does not depend on the size and stays.
+        rename: own names for layers that Keras numbers, by those of a first build.
+        remake: the family's changes of a layer: from (layer, class, config) to class and config.
+        cached: the name of a published file in Keras's cache, from that of its address.
+    """
+
+    network: Callable[[str | None], keras.Model]
+    stays: Callable[[keras.layers.Layer], bool] = none_stays
+    rename: Mapping[str, str] = field(default_factory=dict)
+    remake: Callable[[Any, type, dict], tuple[type, dict]] | None = None
+    cached: Callable[[str], str] = str
+
+
+Direct = Callable[[keras.KerasTensor, Variant, int], Sequence[keras.KerasTensor]]
 
 
 @dataclass(frozen=True)
@@ -74,11 +142,9 @@ class BackboneInfo:
     paper: Paper
     output_strides: tuple[int, ...] = (8, 16, 32)
     squeeze_excite: bool = False
-    # How to build it: the network with its published weights or None, for RGB of a fixed size;
-    # whether its explicit padding is the same for every size; names for layers that Keras numbers.
-    source: Callable[[str | None], keras.Model] = field(kw_only=True, repr=False, compare=False)
-    explicit_padding: bool = field(default=False, kw_only=True, repr=False)
-    rename: tuple[tuple[str, str], ...] = field(default=(), kw_only=True, repr=False)
+    # How to build it, and where the published weights of a network that is built directly are.
+    source: Published | Direct = field(kw_only=True, repr=False, compare=False)
+    files: Mapping[str, str] = field(default_factory=dict, kw_only=True, repr=False, compare=False)
 
 
 Row = BackboneInfo

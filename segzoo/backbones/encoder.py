@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import keras
 
-from segzoo.backbones.registry import build_named
-
-_SMALL, _LARGE = 1024, 2048
+from segzoo.backbones import measure
+from segzoo.backbones._rows import Variant
+from segzoo.backbones.named import build_row
+from segzoo.backbones.registry import info
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ def encoder(
     output_stride: int = 32,
     preprocessing: bool = True,
     features: Sequence[str] | None = None,
+    variant: Variant | None = None,
+    pretrained: bool | None = None,
 ) -> Encoder:
     """The encoder behind a builder's `backbone` argument.
 
@@ -61,6 +64,10 @@ def encoder(
         output_stride: of a named backbone. A model keeps its own.
         preprocessing: of a named backbone, whether it normalizes RGB in 0..255 itself.
         features: names of the layers whose outputs are the feature maps, finest first.
+        variant: of a named backbone, what another library did otherwise in it.
+        pretrained: of a named backbone, whether weights come, now or later; one that starts from
+            random weights gets a momentum of 0.9 in batch normalization. Defaults to whether there
+            are `weights`.
 
     Returns:
         The encoder.
@@ -76,19 +83,27 @@ def encoder(
     """
     if isinstance(backbone, keras.Model):
         model = _wrap(backbone, tuple(input_shape), features)
-        strides, rounds_up = _measure(model)
-        return Encoder(model, _levels(strides), strides, rounds_up)
+        strides = measure.strides(model)
+        if list(strides) != sorted(strides):
+            raise ValueError(
+                "`backbone` must give its feature maps finest first, received maps of strides "
+                f"{strides}"
+            )
+        return Encoder(model, _levels(strides), strides, measure.rounds_up(model, strides))
     if isinstance(backbone, str):
-        model, scales = build_named(
-            backbone,
+        built = build_row(
+            info(backbone),
             weights=weights,
             input_shape=input_shape,
             output_stride=output_stride,
             preprocessing=preprocessing,
             features=features,
+            variant=variant,
+            pretrained=pretrained,
         )
-        levels = tuple(scale.nominal for scale in scales)
-        return Encoder(model, levels, tuple(scale.actual for scale in scales), rounds_up=True)
+        levels = tuple(scale.nominal for scale in built.scales)
+        strides = tuple(scale.actual for scale in built.scales)
+        return Encoder(built.model, levels, strides, built.rounds_up)
     raise ValueError(
         "`backbone` must be a name from segzoo.backbones.names() or a keras.Model whose outputs "
         f"are feature maps, received backbone={backbone!r}"
@@ -134,72 +149,6 @@ def _layer(backbone: keras.Model, name: str) -> keras.layers.Layer:
             f"near names are {difflib.get_close_matches(name, known) or known[-5:]}"
         )
     return backbone.get_layer(name)
-
-
-def _measure(model: keras.Model) -> tuple[tuple[int, ...], bool]:
-    """The strides of a model's maps, and whether each has ceil(size / stride) rows."""
-    own = tuple(model.inputs[0].shape[1:3])
-    try:
-        opened = _opened(model)
-        small, large = (_map_sizes(opened, (size, size)) for size in (_SMALL, _LARGE))
-    except Exception as error:  # whatever somebody else's layer raises at another size
-        # At its own size alone: exact where every map divides it.
-        cause: Exception | None = error
-        quotients = [] if None in own else [_divide(own, size) for size in _map_sizes(model, own)]
-    else:
-        cause = None
-        gains = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(small, large, strict=True)]
-        quotients = [_divide((_LARGE - _SMALL,) * 2, gain) for gain in gains]
-    if not quotients or None in quotients:
-        raise ValueError(
-            "the strides of `backbone` could not be measured: each map must have one stride, a "
-            "power of two, along its height and width alike. "
-            + (
-                f"Its maps gain {gains} rows and columns when the image gains 1024"
-                if cause is None
-                else f"At another size it raises {cause!r}, and its own size {own} is not a "
-                "multiple of every map's. Build it for (None, None, channels), or for a height "
-                "and width that 32 divides"
-            )
-        ) from cause
-    strides = tuple(quotient for quotient in quotients if quotient is not None)
-    if list(strides) != sorted(strides):
-        raise ValueError(
-            "`backbone` must give its feature maps finest first, received maps of strides "
-            f"{strides}"
-        )
-    # Rows grow by one with each `stride` rows of the image, so that two sizes tell of all.
-    rounds_up = True
-    for size in (_SMALL, _SMALL + 1):
-        image = (own[0] or size, own[1] or size)
-        for sides, stride in zip(_map_sizes(model, image), strides, strict=True):
-            rounds_up &= sides == (-(-image[0] // stride), -(-image[1] // stride))
-    return strides, rounds_up
-
-
-def _opened(model: keras.Model) -> keras.Model:
-    """The same layers on an image of open size."""
-    image = model.inputs[0]
-    if image.shape[1] is None and image.shape[2] is None:
-        return model
-    return keras.models.clone_model(
-        model,
-        keras.Input((None, None, image.shape[3]), dtype=image.dtype),
-        clone_function=lambda layer: layer,
-    )
-
-
-def _map_sizes(model: keras.Model, size: tuple[int, int]) -> list[tuple]:
-    shapes = model.compute_output_shape((1, *size, model.inputs[0].shape[3]))
-    return [tuple(shape[1:3]) for shape in (shapes if isinstance(shapes, list) else [shapes])]
-
-
-def _divide(image: tuple, map_size: tuple) -> int | None:
-    """The one stride of both axes, None where there is none."""
-    if any(not part or whole % part for whole, part in zip(image, map_size, strict=True)):
-        return None
-    stride, across = (whole // part for whole, part in zip(image, map_size, strict=True))
-    return stride if stride == across and stride.bit_count() == 1 else None
 
 
 def _levels(strides: tuple[int, ...]) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from segzoo.layers.attention import (
     SpatialChannelSqueezeExcitation,
 )
 from segzoo.layers.blocks import ConvBlock, SeparableConvBlock
+from segzoo.layers.grouped import GroupedConv2D
 from segzoo.layers.mix_transformer import (
     EfficientSelfAttention,
     MixFeedForward,
@@ -30,6 +31,7 @@ __all__ = [
     "CropLike",
     "DilatedPooling2D",
     "EfficientSelfAttention",
+    "GroupedConv2D",
     "ImageNormalization",
     "MixFeedForward",
     "OverlapPatchEmbedding",

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import keras
 
 from segzoo.backbones.channels import adapt_kernel
-from segzoo.backbones.xception65 import separable_conv, xception65
+from segzoo.backbones.families.xception65 import separable_conv, xception65
 from segzoo.layers import BatchNormalization, ImageNormalization, ResizeLike
 from segzoo.models import _heads
 from segzoo.weights import fetch, layer_shapes, load_weights

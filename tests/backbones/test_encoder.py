@@ -5,7 +5,6 @@ import pytest
 
 from segzoo import backbones
 from segzoo.backbones.encoder import encoder
-from tests.cases import tiny_backbone
 
 LEVELS = (2, 4, 8, 16, 32)
 
@@ -98,7 +97,7 @@ def of_stride(strides):
     [
         (Subclassed, r"must be a functional keras.Model.*Subclassed.*Wrap it"),
         (lambda: of_stride(3), "must have one stride, a power of two"),
-        (lambda: of_stride((2, 4)), "along its height and width alike"),
+        (lambda: of_stride((2, 4)), "along height and width alike"),
         (lambda: 3, "must be a name .* or a keras.Model .*received backbone=3"),
         (lambda: strided((64, 64), "same"), "must fit the backbone's input"),
     ],
@@ -109,7 +108,7 @@ def test_a_model_that_is_no_encoder_raises_and_says_what_would_do(network, messa
 
 
 def test_measuring_leaves_the_model_as_it_was():
-    backbone = tiny_backbone()
+    backbone = strided((None, None), "same")
     layers, weights = list(backbone.layers), [w.shape for w in backbone.weights]
     assert of_model(backbone).model.layers == layers
     assert [w.shape for w in backbone.weights] == weights

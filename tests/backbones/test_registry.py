@@ -127,8 +127,8 @@ BAD = {
     "weights": (lambda: backbones.build("vgg16", weights="imagnet"), "nor an existing file"),
     "noisy": (lambda: backbones.build("vgg16", weights="noisy-student"), "or a published set"),
     "none": (
-        lambda: backbones.build("resnet18"),
-        r"`backbone_weights` of 'resnet18' must be None .*there are no published weights",
+        lambda: backbones.build("resnext50"),
+        r"`backbone_weights` of 'resnext50' must be None .*there are no published weights",
     ),
     "no tap": (
         lambda: backbones.build("vgg16", weights=None, features=["block2_conv9"]),

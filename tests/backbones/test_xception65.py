@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import segzoo
-from segzoo.backbones.xception65 import TAPS, xception65
+from segzoo.backbones.families.xception65 import TAPS, xception65
 
 
 def published_layers():

@@ -3,21 +3,24 @@
 Taps are the last map of each resolution, behind its activation where the network has one there;
 MobileNetV2 is tapped where it expands before a stride, which is its widest map, pre-activation
 networks (ResNetV2, DenseNet, ConvNeXt) behind the normalization that the strided block starts
-with. EfficientNet B0 to B7 come from the `efficientnet` package, in `efficientnet.py`.
+with. ResNet is built directly, in `resnet.py`; EfficientNet B0 to B7 come from the `efficientnet`
+package, in `efficientnet.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 import keras
 
-from segzoo.backbones import _papers as papers
-from segzoo.backbones._rows import Paper, Row
+from segzoo.backbones._rows import Paper, Published, Row, every_stays
+from segzoo.backbones.families import _papers as papers
 
 _Sizes = dict[str, tuple[tuple[int, ...], int]]
 
 
-def _source(function: str, size: int, weights: str | None) -> keras.Model:
+def _network(function: str, size: int, weights: str | None) -> keras.Model:
     # A fixed size: NASNet compares sizes while it is built, and MobileNet's published weights are
     # those of one size. `rebuild` makes the network anew for any size.
     build = getattr(keras.applications, function)
@@ -31,6 +34,7 @@ def _rows(
     sizes: _Sizes,
     features: tuple[str, ...] | Callable[[str], tuple[str, ...]],
     size: int = 224,
+    published: Mapping[str, Any] = MappingProxyType({}),
     **options,
 ) -> list[Row]:
     """Make the rows of a family.
@@ -42,6 +46,7 @@ def _rows(
         sizes: (channels of the taps, parameters) by the name of Keras's function.
         features: the taps, finest first, or a function from a network's name to them.
         size: of the image that Keras builds the network for.
+        published: what else `Published` says of the network.
         **options: further fields of the row.
     """
     return [
@@ -55,20 +60,18 @@ def _rows(
             parameters=parameters,
             normalization=normalization,
             paper=paper,
-            source=partial(_source, function, size),
+            source=Published(partial(_network, function, size), **published),
             **options,
         )
         for function, (channels, parameters) in sizes.items()
     ]
 
 
-def _resnet(name: str) -> tuple[str, ...]:
-    third, fourth = {"50": (4, 6), "101": (4, 23), "152": (8, 36)}[name[6:].removesuffix("v2")]
-    stages = (f"conv2_block3_out conv3_block{third}_out conv4_block{fourth}_out").split()
-    if name.endswith("v2"):  # whose stages end with their stride, not begin
-        stages = [stage.replace("out", "preact_relu") for stage in stages]
-        return ("conv1_conv", *stages, "post_relu")
-    return ("conv1_relu", *stages, "conv5_block3_out")
+def _resnetv2(name: str) -> tuple[str, ...]:
+    third, fourth = {"50": (4, 6), "101": (4, 23), "152": (8, 36)}[name[6:-2]]
+    stages = (2, 3), (3, third), (4, fourth)  # which end with their stride, not begin
+    before = (f"conv{stage}_block{last}_preact_relu" for stage, last in stages)
+    return ("conv1_conv", *before, "post_relu")
 
 
 def _vgg(name: str) -> tuple[str, ...]:
@@ -104,19 +107,18 @@ def _convnext(name: str) -> tuple[str, ...]:
     return (*normalized, "top_layernorm")
 
 
+def _nasnet_shifts(layer: keras.layers.ZeroPadding2D) -> bool:
+    # NASNet shifts a map by a pixel: it pads one side, in a layer without a name of its own, and
+    # crops the other. Its named layers pad by the static size.
+    return layer.name.startswith("zero_padding2d")
+
+
+def _nasnet_file(name: str) -> str:
+    # The one family that Keras stores under another name than that of the address.
+    return name.lower().replace("-", "_")
+
+
 ROWS = [
-    *_rows(
-        "resnet",
-        "caffe",
-        papers.RESNET,
-        {
-            "ResNet50": ((64, 256, 512, 1024, 2048), 23_587_712),
-            "ResNet101": ((64, 256, 512, 1024, 2048), 42_658_176),
-            "ResNet152": ((64, 256, 512, 1024, 2048), 58_370_944),
-        },
-        _resnet,
-        explicit_padding=True,
-    ),
     *_rows(
         "resnetv2",
         "tf",
@@ -126,8 +128,8 @@ ROWS = [
             "ResNet101V2": ((64, 256, 512, 1024, 2048), 42_626_560),
             "ResNet152V2": ((64, 256, 512, 1024, 2048), 58_331_648),
         },
-        _resnet,
-        explicit_padding=True,
+        _resnetv2,
+        published={"stays": every_stays},
     ),
     *_rows(
         "vgg",
@@ -149,7 +151,7 @@ ROWS = [
             "DenseNet201": ((64, 256, 512, 1792, 1920), 18_321_984),
         },
         ("conv1_relu", "pool2_relu", "pool3_relu", "pool4_relu", "relu"),
-        explicit_padding=True,
+        published={"stays": every_stays},
     ),
     *_rows(
         "mobilenet",
@@ -190,7 +192,9 @@ ROWS = [
             "conv_1_activation",
         ),
         squeeze_excite=True,
-        rename=(("activation", "conv_activation"), ("activation_17", "conv_1_activation")),
+        published={
+            "rename": {"activation": "conv_activation", "activation_17": "conv_1_activation"}
+        },
     ),
     *_rows(
         "mobilenetv3",
@@ -205,7 +209,9 @@ ROWS = [
             "conv_1_activation",
         ),
         squeeze_excite=True,
-        rename=(("activation", "conv_activation"), ("activation_19", "conv_1_activation")),
+        published={
+            "rename": {"activation": "conv_activation", "activation_19": "conv_1_activation"}
+        },
     ),
     *_rows(
         "efficientnetv2",
@@ -244,7 +250,7 @@ ROWS = [
             "ConvNeXtXLarge": ((256, 512, 1024, 2048), 348_147_968),
         },
         _convnext,
-        rename=(("layer_normalization", "top_layernorm"),),
+        published={"rename": {"layer_normalization": "top_layernorm"}},
     ),
     *_rows(
         "xception",
@@ -265,7 +271,7 @@ ROWS = [
         papers.INCEPTION_V3,
         {"InceptionV3": ((64, 192, 288, 768, 2048), 21_802_784)},
         ("stem_relu_3", "stem_relu_5", "mixed2", "mixed7", "mixed10"),
-        rename=(("activation_2", "stem_relu_3"), ("activation_4", "stem_relu_5")),
+        published={"rename": {"activation_2": "stem_relu_3", "activation_4": "stem_relu_5"}},
     ),
     *_rows(
         "inceptionresnetv2",
@@ -273,7 +279,7 @@ ROWS = [
         papers.INCEPTION_RESNET_V2,
         {"InceptionResNetV2": ((64, 192, 320, 1088, 1536), 54_336_736)},
         ("stem_relu_3", "stem_relu_5", "block35_10_ac", "block17_20_ac", "conv_7b_ac"),
-        rename=(("activation_2", "stem_relu_3"), ("activation_4", "stem_relu_5")),
+        published={"rename": {"activation_2": "stem_relu_3", "activation_4": "stem_relu_5"}},
     ),
     *_rows(
         "nasnet",
@@ -287,6 +293,7 @@ ROWS = [
             "normal_concat_8",
             "normal_concat_12",
         ),
+        published={"stays": _nasnet_shifts, "cached": _nasnet_file},
         output_strides=(32,),
     ),
     *_rows(
@@ -302,6 +309,7 @@ ROWS = [
             "normal_concat_18",
         ),
         size=331,
+        published={"stays": _nasnet_shifts, "cached": _nasnet_file},
         output_strides=(32,),
     ),
 ]

@@ -16,12 +16,15 @@ version of Qi et al., "Deformable Convolutional Networks: COCO Detection and Seg
 Challenge 2017 Entry".
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import keras
 
-from segzoo.backbones import _papers as papers
-from segzoo.backbones._rows import Row
+from segzoo.backbones._rows import Row, Variant
+from segzoo.backbones.construct import LAST
+from segzoo.backbones.families import _papers as papers
 from segzoo.layers.normalization import BatchNormalization
 
 # name, filters of its three separable convolutions, stride, shortcut
@@ -79,7 +82,7 @@ def xception65(
         ValueError: when `output_stride` or `stem_padding` is none of the above.
 
     Example:
-        >>> from segzoo.backbones.xception65 import xception65
+        >>> from segzoo.backbones.families.xception65 import xception65
         >>> xception65(output_stride=16).output_shape
         (None, None, None, 2048)
 
@@ -97,25 +100,45 @@ def xception65(
         )
     image = keras.Input(input_shape, name="image")
     x = image if preprocessing is None else preprocessing(image)
-    x = _conv(x, 32, 3, "entry_flow_conv1_1", momentum, strides=2, padding=stem_padding)
+    numbers = {"momentum": momentum}
+    *_, last = _maps(x, Variant(), output_stride, numbers=numbers, stem_padding=stem_padding)
+    return keras.Model(image, last, name="xception65")  # (B, H/32, W/32, 2048)
+
+
+def _maps(
+    x,
+    variant: Variant,
+    output_stride: int,
+    *,
+    numbers: Mapping[str, float] = MappingProxyType({"momentum": 0.9}),
+    stem_padding: str = "symmetric",
+) -> list:
+    """The maps at `TAPS`; `numbers` are those of batch normalization."""
+    own = {"momentum": variant.momentum, "epsilon": variant.epsilon}
+    numbers = {**numbers, **{key: number for key, number in own.items() if number is not None}}
+    x = _conv(x, 32, 3, "entry_flow_conv1_1", numbers, strides=2, padding=stem_padding)
     x = _relu(x, "entry_flow_conv1_1")
-    x = _conv(x, 64, 3, "entry_flow_conv1_2", momentum)
+    x = _conv(x, 64, 3, "entry_flow_conv1_2", numbers)
     x = _relu(x, "entry_flow_conv1_2")  # (B, H/2, W/2, 64)
 
-    reached, rate = 2, 1
+    maps, reached, rate = [x], 2, 1
     for name, filters, stride, shortcut in _BLOCKS:
         # A removed stride leaves the map denser, so what follows takes steps as much wider.
         kept = stride if reached < output_stride else 1
-        x = _block(x, filters, name, kept, rate, shortcut, momentum)
+        rates = (rate, rate, rate * stride // kept if variant.dilation == "stage" else rate)
+        before, x = _block(x, filters, name, kept, rates, shortcut, numbers)
+        if stride > 1 and name != "entry_flow_block1":
+            maps.append(before)
         reached *= kept
         rate *= stride // kept
-    return keras.Model(image, x, name="xception65")  # (B, H/32, W/32, 2048)
+    return [*maps, x][: variant.depth]
 
 
-def _block(x, filters, name: str, stride: int, rate: int, shortcut: str | None, momentum: float):
-    """Three separable convolutions and a shortcut."""
-    inputs = x
-    for place, width in enumerate(filters, 1):
+def _block(x, filters, name: str, stride: int, rates, shortcut: str | None, numbers):
+    """Three separable convolutions and a shortcut; the map in front of the third, and the sum."""
+    inputs, before = x, x
+    for place, (width, rate) in enumerate(zip(filters, rates, strict=True), 1):
+        before = x
         x = separable_conv(
             x,
             width,
@@ -125,11 +148,13 @@ def _block(x, filters, name: str, stride: int, rate: int, shortcut: str | None, 
             # Only the block without a shortcut activates behind each convolution, the others in
             # front of each pair, so that what is added to the shortcut keeps its sign.
             activate_first=shortcut is not None,
-            momentum=momentum,
+            **numbers,
         )
     if shortcut == "conv":
-        inputs = _conv(inputs, filters[-1], 1, f"{name}_shortcut", momentum, strides=stride)
-    return x if shortcut is None else keras.layers.Add(name=f"{name}_add")([x, inputs])
+        inputs = _conv(inputs, filters[-1], 1, f"{name}_shortcut", numbers, strides=stride)
+    if shortcut is not None:
+        x = keras.layers.Add(name=f"{name}_add")([x, inputs])
+    return before, x
 
 
 def separable_conv(
@@ -159,38 +184,42 @@ def separable_conv(
     if activate_first:
         x = _relu(x, name)
     if strides > 1:
-        x = keras.layers.ZeroPadding2D(dilation_rate, name=f"{name}_pad")(x)
+        x = keras.layers.ZeroPadding2D(dilation_rate, data_format=LAST, name=f"{name}_pad")(x)
     x = keras.layers.DepthwiseConv2D(
         3,
         strides=strides,
         padding="same" if strides == 1 else "valid",
         dilation_rate=dilation_rate,
         use_bias=False,
+        data_format=LAST,
         name=f"{name}_depthwise",
     )(x)
     x = BatchNormalization(name=f"{name}_depthwise_BN", **normalization)(x)
     if not activate_first:
         x = _relu(x, f"{name}_depthwise")
-    x = keras.layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_pointwise")(x)
+    x = keras.layers.Conv2D(filters, 1, use_bias=False, data_format=LAST, name=f"{name}_pointwise")(
+        x
+    )
     x = BatchNormalization(name=f"{name}_pointwise_BN", **normalization)(x)
     return x if activate_first else _relu(x, f"{name}_pointwise")
 
 
-def _conv(x, filters: int, size: int, name: str, momentum: float, strides=1, padding="symmetric"):
+def _conv(x, filters: int, size: int, name: str, numbers, strides=1, padding="symmetric"):
     """Convolution, padded alike on all sides unless told otherwise, and batch normalization."""
     # Without a stride "same" is symmetric; a 1x1 convolution reads the even rows and columns.
     symmetric = strides > 1 and size > 1 and padding == "symmetric"
     if symmetric:
-        x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
+        x = keras.layers.ZeroPadding2D(size // 2, data_format=LAST, name=f"{name}_pad")(x)
     x = keras.layers.Conv2D(
         filters,
         size,
         strides=strides,
         padding="valid" if symmetric or size == 1 else "same",
         use_bias=False,
+        data_format=LAST,
         name=name,
     )(x)
-    return BatchNormalization(momentum=momentum, name=f"{name}_BN")(x)
+    return BatchNormalization(name=f"{name}_BN", **numbers)(x)
 
 
 def _relu(x, name: str):
@@ -208,7 +237,6 @@ ROWS = [
         parameters=38_052_512,
         normalization="tf",
         paper=papers.ALIGNED_XCEPTION,
-        source=lambda weights: xception65(),
-        explicit_padding=True,
+        source=_maps,
     )
 ]

@@ -12,8 +12,8 @@ from typing import Any
 
 import keras
 
-from segzoo.backbones import _papers as papers
-from segzoo.backbones._rows import Row
+from segzoo.backbones._rows import Published, Row
+from segzoo.backbones.families import _papers as papers
 
 # Where a stage expands before its stride: the widest maps of the finer resolution, the taps of
 # the usual EfficientNet U-Net.
@@ -42,7 +42,7 @@ _VARIANTS: dict[str, tuple[tuple, tuple[int, ...], int]] = {
 }
 
 
-def _source(variant: str, weights: str | None) -> keras.Model:
+def _network(variant: str, weights: str | None) -> keras.Model:
     import efficientnet.model
 
     (width, depth, resolution), _, _ = _VARIANTS[variant]
@@ -72,6 +72,15 @@ def _source(variant: str, weights: str | None) -> keras.Model:
     )
 
 
+def _remake(layer: keras.layers.Layer, kind: type, config: dict) -> tuple[type, dict]:
+    """What the package makes inside functions, where no loader finds it, as Keras has it."""
+    if issubclass(kind, keras.layers.Dropout):
+        kind = keras.layers.Dropout
+    if getattr(getattr(layer, "activation", None), "__name__", None) == "swish":
+        config["activation"] = "silu"
+    return kind, config
+
+
 ROWS = [
     Row(
         name=f"efficientnet{variant}",
@@ -84,7 +93,7 @@ ROWS = [
         normalization="torch",
         paper=papers.NOISY_STUDENT if variant == "l2" else papers.EFFICIENTNET,
         squeeze_excite=True,
-        source=partial(_source, variant),
+        source=Published(partial(_network, variant), remake=_remake),
     )
     for variant, (_, channels, parameters) in _VARIANTS.items()
 ]

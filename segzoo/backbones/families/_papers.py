@@ -14,6 +14,18 @@ RESNET_V2 = Paper(
     2016,
     "1603.05027",
 )
+RESNEXT = Paper(
+    "Saining Xie, Ross Girshick, Piotr Dollár, Zhuowen Tu, Kaiming He",
+    "Aggregated Residual Transformations for Deep Neural Networks",
+    2016,
+    "1611.05431",
+)
+SENET = Paper(
+    "Jie Hu, Li Shen, Samuel Albanie, Gang Sun, Enhua Wu",
+    "Squeeze-and-Excitation Networks",
+    2017,
+    "1709.01507",
+)
 VGG = Paper(
     "Karen Simonyan, Andrew Zisserman",
     "Very Deep Convolutional Networks for Large-Scale Image Recognition",

@@ -1,0 +1,196 @@
+"""Build a backbone of the registry: its graph, its maps, its weights."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from segzoo.backbones import graph, measure
+from segzoo.backbones._near import near
+from segzoo.backbones._rows import NORMALIZATIONS, BackboneInfo, Published, Variant
+from segzoo.backbones.channels import adapt_kernel
+from segzoo.backbones.rebuild import Scale
+from segzoo.backbones.recursion import room_for_deep_graphs
+from segzoo.layers.preprocessing import ImageNormalization
+from segzoo.weights import fetch, load_weights
+
+# Of batch normalization in a network that is trained from random weights: Keras's 0.99 (0.999 in
+# MobileNet) still carries the initial variance after hundreds of steps.
+_FRESH_MOMENTUM = 0.9
+
+
+class Built(NamedTuple):
+    """A backbone, the scale of each of its maps, and whether they have ceil(size / stride) rows."""
+
+    model: keras.Model
+    scales: tuple[Scale, ...]
+    rounds_up: bool
+
+
+def build_row(
+    row: BackboneInfo,
+    *,
+    weights: str | os.PathLike | None,
+    input_shape: Sequence[int | None],
+    output_stride: int = 32,
+    preprocessing: bool = True,
+    features: Sequence[str] | None = None,
+    variant: Variant | None = None,
+    pretrained: bool | None = None,
+) -> Built:
+    """Build a row of the registry.
+
+    Args:
+        row: of the registry.
+        weights: as in `segzoo.backbones.build`.
+        input_shape: (height, width, channels).
+        output_stride: strides beyond it become dilation.
+        preprocessing: whether the backbone normalizes RGB in 0..255 itself.
+        features: names of layers that replace the row's.
+        variant: what another library did otherwise.
+        pretrained: whether weights come, now or later. A backbone that starts from random weights
+            gets a momentum of 0.9 in batch normalization. Defaults to whether there are `weights`.
+    """
+    _check(row, input_shape, output_stride)
+    file = _weights_file(row, weights)
+    lines_up = variant is None  # the row's own network, at every size
+    variant = variant or Variant()
+    if not (weights is not None if pretrained is None else pretrained):
+        variant = replace(variant, momentum=_FRESH_MOMENTUM)
+    with room_for_deep_graphs():
+        image = keras.Input(tuple(input_shape), name="image")
+        statistics = NORMALIZATIONS[row.normalization] if preprocessing else {}
+        x = _normalize(image, statistics) if preprocessing else image
+        if isinstance(row.source, Published):
+            name = None if file or weights is None else str(weights)
+            made = graph.rebuilt(row, row.source, name, image, x, output_stride, variant)
+        else:
+            made = graph.direct(row, row.source, image, x, output_stride, variant)
+            if weights is not None and file is None:
+                file = fetch(row.files[str(weights)], "backbone_weights")
+        taps = _taps(row, made, features, variant.depth)
+        backbone = keras.Model(image, [made.maps[tap] for tap in taps], name="backbone")
+        if weights is not None:
+            _load(made, backbone, file, statistics)
+    scales = made.scales(taps)
+    strides = tuple(scale.actual for scale in scales)
+    return Built(backbone, scales, lines_up or measure.rounds_up(backbone, strides))
+
+
+def _check(row, input_shape, output_stride):
+    shape = tuple(input_shape)
+    sizes_fit = len(shape) == 3 and all(size is None or size >= 32 for size in shape[:2])
+    if not sizes_fit or shape[2] is None or shape[2] < 1:
+        raise ValueError(
+            "`input_shape` must be (height, width, channels), height and width None or >= 32 and "
+            f"channels >= 1, received input_shape={input_shape}"
+        )
+    if output_stride not in row.output_strides:
+        raise ValueError(
+            f"`output_stride` of {row.name!r} must be one of {row.output_strides}, "
+            f"received output_stride={output_stride}"
+        )
+
+
+def _weights_file(row, weights):
+    """Return the path when `weights` is one, None when it is a published set or None."""
+    if weights is None or weights in row.weights:
+        return None
+    if os.path.exists(weights):
+        return weights
+    offer = " or ".join(map(repr, row.weights)) or "nothing, there are no published weights"
+    raise ValueError(
+        f"`backbone_weights` of {row.name!r} must be None (random initialization), the path of a "
+        f"weights file, or a published set ({offer}), received {os.fspath(weights)!r}, "
+        "which is neither a published set nor an existing file"
+    )
+
+
+def _normalize(image, statistics: dict[str, Any]):
+    # Channels other than red, green and blue share one mean; where the colors' means differ, the
+    # adapted first convolution needs a constant (see `channels`). This does not depend on the
+    # weights, so that weights of the whole model fit whatever the backbone was built with.
+    constant = _has_constant(image.shape[-1], statistics)
+    layer = ImageNormalization(**statistics, constant_channel=constant, name="preprocessing")
+    return layer(image)
+
+
+def _has_constant(channels: int, statistics: dict[str, Any]) -> bool:
+    return channels != 3 and np.ptp(statistics.get("mean", 0.0)) > 0
+
+
+def _taps(row, made: graph.Graph, features, depth) -> tuple[str, ...]:
+    if features is None:
+        return row.features[:depth]
+    if isinstance(features, str) or not features:
+        raise ValueError(
+            f"`backbone_features` must be a list of layer names, received {features!r}"
+        )
+    for tap in features:
+        if tap not in made.maps:
+            raise ValueError(
+                f"`backbone_features` must name layers of {row.name!r}, received {tap!r}"
+                + near(tap, made.maps)
+            )
+    strides = [scale.nominal for scale in made.scales(features)]
+    if strides != sorted(strides):
+        raise ValueError(
+            "`backbone_features` must be ordered from the finest map to the coarsest, received "
+            f"{list(features)} with strides {strides}"
+        )
+    return tuple(features)
+
+
+def _load(made: graph.Graph, backbone: keras.Model, file, statistics) -> None:
+    """Load a file of the published layout, or one of a backbone that segzoo saved.
+
+    The published network is for RGB and has its published weights already where no file is given.
+    """
+    if made.published is None:
+        load_weights(backbone, file)
+        return
+    network, pairs = made.published()
+    if file is not None:
+        try:
+            load_weights(network, file)
+        except ValueError as published:
+            try:
+                load_weights(backbone, file)
+            except ValueError as own:
+                raise (
+                    published
+                    if str(own) == str(published)
+                    else ValueError(
+                        f"{published}. As weights of a backbone that segzoo saved: {own}"
+                    )
+                ) from own
+            return
+    _carry_over(pairs, backbone.inputs[0].shape[-1], statistics)
+
+
+def _carry_over(pairs: graph.Pairs, channels: int, statistics: dict[str, Any]) -> None:
+    """Copy the published network's weights into the one made anew."""
+    first = next(new for _, new in pairs if new.weights)
+    for old, new in pairs:
+        values = old.get_weights()
+        if new is first and channels != 3:
+            kernel, *rest = values
+            # The kernel's colors are in the order of the trained network, which is BGR for some.
+            if statistics.get("reverse_channels"):
+                kernel = kernel[:, :, ::-1]
+            values = [
+                adapt_kernel(
+                    kernel,
+                    channels,
+                    statistics.get("mean", 0.0),
+                    statistics.get("std", 1.0),
+                    _has_constant(channels, statistics),
+                ),
+                *rest,
+            ]
+        elif values and values[0].shape != tuple(new.weights[0].shape):
+            values[0] = np.swapaxes(values[0], 2, 3)  # grouped (h, w, 1, C) -> depthwise
+        new.set_weights(values)
