@@ -12,13 +12,28 @@ from segzoo._loading import load_with_keras
 
 if TYPE_CHECKING:
     from segzoo import backbones, inference, layers, losses, metrics, models, rle
+    from segzoo._diagnosis import check_batch
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "backbones", "inference", "layers", "losses", "metrics", "models", "rle"]
+_PACKAGES = ("backbones", "inference", "layers", "losses", "metrics", "models")
+
+__all__ = [
+    "__version__",
+    "backbones",
+    "check_batch",
+    "inference",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "rle",
+]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "check_batch":
+        return importlib.import_module("segzoo._diagnosis").check_batch
     if name in __all__:
         return importlib.import_module(f"segzoo.{name}")
     raise AttributeError(f"module 'segzoo' has no attribute {name!r}")
@@ -28,4 +43,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-load_with_keras("backbones", "inference", "layers", "losses", "metrics", "models")
+load_with_keras(*_PACKAGES)

@@ -27,6 +27,7 @@ EDGES = {
     "metrics": {"_targets", "_overlap", "_boundary"},
     "rle": set(),
     "_loading": set(),
+    "_diagnosis": {"layers"},
     "_targets": set(),
     "_overlap": set(),
     "_boundary": set(),
