@@ -35,6 +35,8 @@ class Variant:
         dilation: of the first window of a stage whose stride was removed. `"exact"` takes the rate
             in front of that stride, so that the dense map contains the original one; `"stage"`
             takes the whole stage's rate.
+        early: starts of the names of layers that have the dilation of the last stage although they
+            stand in front of its stride, where that stride was removed.
         epsilon: of batch normalization. None is the row's own.
         momentum: of batch normalization. None is the row's own.
         depth: how many of the feature maps there are, finest first. None is all.
@@ -44,6 +46,7 @@ class Variant:
 
     padding: str | int | None = None
     dilation: str = "exact"
+    early: tuple[str, ...] = ()
     epsilon: float | None = None
     momentum: float | None = None
     depth: int | None = None

@@ -12,10 +12,13 @@ from segzoo.backbones import graph, measure
 from segzoo.backbones._near import near
 from segzoo.backbones._rows import NORMALIZATIONS, BackboneInfo, Published, Variant
 from segzoo.backbones.channels import adapt_kernel
+from segzoo.backbones.pytorch import Reading, reading
 from segzoo.backbones.rebuild import Scale
 from segzoo.backbones.recursion import room_for_deep_graphs
 from segzoo.layers.preprocessing import ImageNormalization
 from segzoo.weights import fetch, load_weights
+from segzoo.weights.pytorch import load
+from segzoo.weights.safetensors_files import is_safetensors
 
 # Of batch normalization in a network that is trained from random weights: Keras's 0.99 (0.999 in
 # MobileNet) still carries the initial variance after hundreds of steps.
@@ -56,8 +59,9 @@ def build_row(
     """
     _check(row, input_shape, output_stride)
     file = _weights_file(row, weights)
-    lines_up = variant is None  # the row's own network, at every size
-    variant = variant or Variant()
+    torch = reading(row, file) if file and is_safetensors(file) else None
+    variant = variant or (torch.variant if torch else Variant())
+    lines_up = variant == Variant()  # the row's own network, at every size
     if not (weights is not None if pretrained is None else pretrained):
         variant = replace(variant, momentum=_FRESH_MOMENTUM)
     with room_for_deep_graphs():
@@ -71,10 +75,14 @@ def build_row(
             made = graph.direct(row, row.source, image, x, output_stride, variant)
             if weights is not None and file is None:
                 file = fetch(row.files[str(weights)], "backbone_weights")
+                torch = reading(row, file, published=True) if is_safetensors(file) else None
         taps = _taps(row, made, features, variant.depth)
         backbone = keras.Model(image, [made.maps[tap] for tap in taps], name="backbone")
         if weights is not None:
-            _load(made, backbone, file, statistics)
+            if torch:
+                _load_pytorch(made, backbone, torch, statistics)
+            else:
+                _load(made, backbone, file, statistics)
     scales = made.scales(taps)
     strides = tuple(scale.actual for scale in scales)
     return Built(backbone, scales, lines_up or measure.rounds_up(backbone, strides))
@@ -168,6 +176,18 @@ def _load(made: graph.Graph, backbone: keras.Model, file, statistics) -> None:
                     )
                 ) from own
             return
+    _carry_over(pairs, backbone.inputs[0].shape[-1], statistics)
+
+
+def _load_pytorch(made: graph.Graph, backbone: keras.Model, torch: Reading, statistics) -> None:
+    """Load a file of PyTorch's, of whose network the backbone may be a part."""
+    if made.published is None:
+        load(backbone, torch.file, torch.layout)
+        return
+    network, pairs = made.published()
+    used = set(backbone.layers)
+    pairs = [(old, new) for old, new in pairs if new in used]
+    load(network, torch.file, torch.layout, [old for old, _ in pairs])
     _carry_over(pairs, backbone.inputs[0].shape[-1], statistics)
 
 

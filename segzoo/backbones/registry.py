@@ -98,8 +98,10 @@ def build(
         name: one of `names()`.
         weights: `None` for random initialization; a published set of `info(name).weights`, which
             Keras or the `efficientnet` package download once; or the path of a weights file
-            (`.weights.h5`, `.keras`, or Keras 2's `.h5`), with or without the classifier.
-            Defaults to `"imagenet"`.
+            (`.weights.h5`, `.keras`, Keras 2's `.h5`, or `.safetensors` in the layouts of
+            torchvision, timm, segmentation_models_pytorch and Transformers), with or without the
+            classifier. A file of PyTorch's builds the network that it was trained in, which
+            differs in padding and epsilon. Defaults to `"imagenet"`.
         input_shape: (height, width, channels); height and width are at least 32 or None.
             With other than three channels the first convolution is adapted: a gray image, or one
             that repeats gray or RGB, gives the response of the RGB network.

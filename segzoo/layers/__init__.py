@@ -17,7 +17,7 @@ from segzoo.layers.mix_transformer import (
     OverlapPatchEmbedding,
 )
 from segzoo.layers.normalization import BatchNormalization
-from segzoo.layers.pooling import DilatedPooling2D, PhaseShift2D
+from segzoo.layers.pooling import DilatedPooling2D, HalvingMaxPooling2D, PhaseShift2D
 from segzoo.layers.preprocessing import ImageNormalization
 from segzoo.layers.resize import CropLike, ResizeLike, Upsample
 
@@ -32,6 +32,7 @@ __all__ = [
     "DilatedPooling2D",
     "EfficientSelfAttention",
     "GroupedConv2D",
+    "HalvingMaxPooling2D",
     "ImageNormalization",
     "MixFeedForward",
     "OverlapPatchEmbedding",

@@ -1,14 +1,16 @@
-"""Pooling that Keras lacks: a dilated window, and a shift by the phase of a strided one.
+"""Pooling that Keras lacks: halving down to one row, a dilated window, a shift by a phase.
 
-Both serve the à-trous form of a network (Chen et al. 2017, "Rethinking Atrous Convolution for
-Semantic Image Segmentation", arXiv 1706.05587), in which a stride that was removed becomes the
-spacing of every later window.
+The latter two serve the à-trous form of a network (Chen et al. 2017, "Rethinking Atrous
+Convolution for Semantic Image Segmentation", arXiv 1706.05587), in which a stride that was removed
+becomes the spacing of every later window.
 """
 
 from typing import Any
 
 import keras
 from keras import ops
+
+from segzoo.layers.resize import size_of
 
 
 @keras.saving.register_keras_serializable(package="segzoo.layers")
@@ -104,6 +106,41 @@ class DilatedPooling2D(keras.layers.Layer):
             "dilation_rate": self.dilation_rate,
             "mode": self.mode,
         }
+
+
+@keras.saving.register_keras_serializable(package="segzoo.layers")
+class HalvingMaxPooling2D(keras.layers.Layer):
+    """The maximum of each 2x2 window; an odd last row or column is left out, a single one kept.
+
+    What `keras.layers.MaxPooling2D` does, but for maps of one row or column, which it empties.
+
+    Args:
+        **kwargs: of `keras.layers.Layer`.
+
+    Call arguments:
+        x: tensor (B, H, W, C).
+
+    Returns:
+        Tensor (B, max(H // 2, 1), max(W // 2, 1), C).
+
+    Example:
+        >>> import keras, segzoo
+        >>> x = keras.ops.reshape(keras.ops.arange(5.0), (1, 1, 5, 1))
+        >>> y = segzoo.layers.HalvingMaxPooling2D()(x)
+        >>> keras.ops.convert_to_numpy(y).ravel().tolist()
+        [1.0, 3.0]
+    """
+
+    def call(self, x):
+        height, width = (
+            max(n // 2, 1) if isinstance(n, int) else ops.maximum(n // 2, 1) for n in size_of(x)
+        )
+        y = ops.max_pool(x, 2, 2, padding="same", data_format="channels_last")
+        return y[:, :height, :width]
+
+    def compute_output_shape(self, x_shape):
+        sizes = [None if n is None else max(n // 2, 1) for n in x_shape[1:3]]
+        return (x_shape[0], *sizes, x_shape[3])
 
 
 @keras.saving.register_keras_serializable(package="segzoo.layers")

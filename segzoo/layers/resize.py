@@ -11,7 +11,7 @@ from keras import ops
 
 from segzoo.layers._arguments import as_int
 
-INTERPOLATIONS = ("bilinear", "nearest")
+INTERPOLATIONS = ("bilinear", "nearest", "nearest_floor")
 
 
 def resize(x, height, width, interpolation: str = "bilinear", align_corners: bool = False):
@@ -50,7 +50,10 @@ def _weights(out_size, in_size, interpolation, align_corners, dtype):
         position = target * (in_float - 1.0) / ops.maximum(out_float - 1.0, 1.0)
     else:  # pixel i covers [i, i + 1), so its center is at i + 1/2
         position = (target + 0.5) * (in_float / out_float) - 0.5
-    if interpolation == "nearest":
+    if interpolation == "nearest_floor":  # in float32, as PyTorch has it
+        position = ops.floor(target * (in_float / out_float))
+        weights = ops.equal(position[:, None], source[None, :])
+    elif interpolation == "nearest":
         nearest = ops.floor(position + 0.5)
         weights = ops.equal(nearest[:, None], source[None, :])
     else:
@@ -87,7 +90,8 @@ class ResizeLike(keras.layers.Layer):
     `align_corners=True` the centers of the corner pixels coincide instead.
 
     Args:
-        interpolation: `"bilinear"` or `"nearest"`. Default: `"bilinear"`.
+        interpolation: `"bilinear"`, `"nearest"`, or `"nearest_floor"`, which takes the pixel at
+            `floor(i * h / H)`, as PyTorch's "nearest" does. Default: `"bilinear"`.
         align_corners: bool, for networks trained that way. Default: False.
 
     Call arguments:

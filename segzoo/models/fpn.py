@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 import keras
 
+from segzoo.layers import ResizeLike
 from segzoo.layers._arguments import positive_int
 from segzoo.models._assembly import Network, check_option, check_rate
 from segzoo.models._builder import builder
@@ -26,7 +27,9 @@ from segzoo.models._style import Style
 MERGES = ("add", "concat")
 
 
-def feature_pyramid(features: Features, style: Style, *, filters: int) -> list:
+def feature_pyramid(
+    features: Features, style: Style, *, filters: int, interpolation: str = "nearest"
+) -> list:
     """Lateral 1x1 convolutions, summed from coarse to fine; the maps, finest first."""
     lateral = style.but(normalization=None, activation=None)
     pyramid: list = []
@@ -34,7 +37,7 @@ def feature_pyramid(features: Features, style: Style, *, filters: int) -> list:
         x = lateral.conv(map.x, filters, 1, name=f"lateral_{map.level}")
         if pyramid:
             name = f"top_down_{map.level}"
-            up = style.resize(pyramid[0], x, interpolation="nearest", name=f"{name}_upsample")
+            up = ResizeLike(interpolation, name=f"{name}_upsample")(pyramid[0], x)
             x = keras.layers.Add(name=name)([up, x])
         pyramid.insert(0, x)
     return pyramid
@@ -48,13 +51,14 @@ def fpn(
     decoder_filters: int,
     merge: str,
     dropout: float,
+    interpolation: str = "nearest",
 ):
     """The pyramid, and its levels brought to the finest one and merged there.
 
     A level that is k steps coarser passes k blocks, each followed by an enlargement to the next
     finer level; the finest passes one block.
     """
-    pyramid = feature_pyramid(features, style, filters=pyramid_filters)
+    pyramid = feature_pyramid(features, style, filters=pyramid_filters, interpolation=interpolation)
     branches = []
     for place, map in enumerate(features.maps):
         x = pyramid[place]

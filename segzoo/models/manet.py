@@ -30,12 +30,13 @@ def manet(
     style: Style,
     *,
     decoder_filters: Sequence[int],
-    attention_filters: int,
+    attention: keras.layers.Layer,
     reduction: int,
+    upsampling: str = "nearest",
 ):
     """Position attention, then one block for every level; the last map, and its stride."""
     last = features.coarsest
-    x = PositionAttention(attention_filters, name="position_attention")(last.x)
+    x = attention(last.x)
     x = style.but(normalization=None, activation=None).conv(
         x, last.channels, name="position_attention_conv"
     )
@@ -47,21 +48,21 @@ def manet(
         skip, place = features.get(level), f"decoder_{stage}"
         finer = skip.stride if skip else max(stride // 2, 1)
         if skip is not None:
-            x = _fuse(x, skip, style, stride // finer, reduction, place)
+            x = _fuse(x, skip, style, stride // finer, reduction, upsampling, place)
         else:
             like = features.image if finer == 1 else None
-            x = upsample(x, like, "nearest", f"{place}_upsample", factor=stride // finer)
+            x = upsample(x, like, upsampling, f"{place}_upsample", factor=stride // finer)
         stride = finer
         for k in (1, 2):
             x = style.conv(x, filters, name=f"{place}_conv_{k}")
     return x, stride
 
 
-def _fuse(x, skip: Map, style: Style, factor: int, reduction: int, place: str):
+def _fuse(x, skip: Map, style: Style, factor: int, reduction: int, upsampling: str, place: str):
     """Multi-scale fusion attention: what came up, weighed by both gates, beside the skip."""
     x = style.conv(x, x.shape[-1], name=f"{place}_high_1")
     x = style.conv(x, skip.channels, 1, name=f"{place}_high_2")
-    x = upsample(x, skip.x, "nearest", f"{place}_upsample", factor=factor)
+    x = upsample(x, skip.x, upsampling, f"{place}_upsample", factor=factor)
     high = ChannelGate(reduction, name=f"{place}_gate_high")(x)
     low = ChannelGate(reduction, name=f"{place}_gate_low")(skip.x)
     gate = keras.layers.Add(name=f"{place}_gate")([high, low])
@@ -151,7 +152,7 @@ def MANet(
         features,
         Style(),
         decoder_filters=widths,
-        attention_filters=attention_filters,
+        attention=PositionAttention(attention_filters, name="position_attention"),
         reduction=reduction,
     )
     return network.model(network.head(x, full_size=stride == 1))

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 import keras
 
+from segzoo.layers import HalvingMaxPooling2D
 from segzoo.layers._arguments import positive_int
 from segzoo.models._assembly import Network, check_option
 from segzoo.models._builder import builder
@@ -37,13 +38,16 @@ def pan(features: Features, style: Style, *, decoder_filters: int):
     return x  # (B, H/4, W/4, decoder_filters)
 
 
-def feature_pyramid_attention(x, style: Style, *, filters: int, name: str = "fpa"):
-    """The map times an attention map of three scales, plus the mean of the map (figure 3)."""
+def feature_pyramid_attention(
+    x, style: Style, *, filters: int, rounds_up: bool = True, name: str = "fpa"
+):
+    """The map times an attention map of three scales, plus the mean of the map (figure 3).
+
+    `rounds_up` says what halving makes of an odd size.
+    """
     scales, down = [], x
     for step, kernel_size in enumerate(_KERNELS, 1):
-        down = keras.layers.MaxPooling2D(
-            2, padding="same", data_format="channels_last", name=f"{name}_pool_{step}"
-        )(down)
+        down = _halve(down, rounds_up, f"{name}_pool_{step}")
         down = style.conv(down, 1, kernel_size, name=f"{name}_down_{step}")
         scales.append(down)
 
@@ -66,15 +70,33 @@ def feature_pyramid_attention(x, style: Style, *, filters: int, name: str = "fpa
     return keras.layers.Add(name=name)([x, mean])
 
 
-def global_attention_upsample(x, finer, style: Style, *, filters: int, name: str):
+def _halve(x, rounds_up: bool, name: str):
+    if rounds_up:
+        return keras.layers.MaxPooling2D(2, padding="same", data_format="channels_last", name=name)(
+            x
+        )
+    return HalvingMaxPooling2D(name=name)(x)
+
+
+def global_attention_upsample(
+    x,
+    finer,
+    style: Style,
+    *,
+    filters: int,
+    name: str,
+    gate_activation: str = "relu",
+    interpolation: str = "bilinear",
+):
     """The finer map, its channels weighed by the coarser one, plus the coarser one (figure 4)."""
     low = style.conv(finer, filters, name=f"{name}_low")
     gate = keras.layers.GlobalAveragePooling2D(
         keepdims=True, data_format="channels_last", name=f"{name}_mean"
     )(x)
-    gate = style.conv(gate, filters, 1, name=f"{name}_gate")
+    gate = style.conv(gate, filters, 1, activation=gate_activation, name=f"{name}_gate")
     low = keras.layers.Multiply(name=f"{name}_multiply")([low, gate])
-    return keras.layers.Add(name=name)([low, style.resize(x, low, name=f"{name}_up")])
+    up = style.resize(x, low, interpolation=interpolation, name=f"{name}_up")
+    return keras.layers.Add(name=name)([low, up])
 
 
 @builder

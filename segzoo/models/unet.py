@@ -75,7 +75,8 @@ def unet(
         )
         stride = finer
         if skip is not None:
-            x = keras.layers.Concatenate(name=f"{place}_merge")([x, gated])
+            if skip.channels:  # a map without channels gives its size alone
+                x = keras.layers.Concatenate(name=f"{place}_merge")([x, gated])
             x = recalibrate(x, attention, f"{place}_merge")
         x = _dropout(x, rate, place)
         x = _double_conv(x, filters, style, place)  # (B, H/stride, W/stride, filters)

@@ -32,10 +32,11 @@ def upernet(
     bin_sizes: Sequence[int],
     decoder_filters: int,
     dropout: float,
+    pyramid_style: Style | None = None,
 ):
     """The pyramid from coarse to fine, a 3x3 behind each sum; all levels fused at the finest."""
     x = pyramid_pooling(features.coarsest.x, style, bin_sizes=bin_sizes, filters=decoder_filters)
-    x = style.conv(x, decoder_filters, name="psp_conv")
+    x = (pyramid_style or style).conv(x, decoder_filters, name="psp_conv")
     levels = [x]
     for _, map in features.coarse_to_fine():
         name = f"top_down_{map.level}"

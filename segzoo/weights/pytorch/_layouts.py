@@ -9,7 +9,8 @@ compared, and only then are values read and assigned, one tensor at a time.
 import dataclasses
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -26,9 +27,27 @@ _VARIABLES = {
     "moving_variance": "running_var",
 }
 # What a training run leaves in any file.
-_COUNTERS = r"(.*\.)?num_batches_tracked"
+COUNTERS = r"(.*\.)?num_batches_tracked"
 # What stands beside the encoder of a whole network.
-_HEADS = r"(decoder|decode_head|segmentation_head|classification_head|auxiliary_head|classifier)\."
+_BESIDE = (
+    r"(decoder|decode_head|segmentation_head|classification_head|auxiliary_head|classifier)\..*"
+)
+
+
+class Part(NamedTuple):
+    """A tensor of a file, or a part of one.
+
+    Attributes:
+        name: of the tensor, or of the module that has it.
+        index: which part.
+        count: how many equal parts there are.
+        axis: along which they lie: 0 for the outputs, 1 for the inputs.
+    """
+
+    name: str
+    index: int = 0
+    count: int = 1
+    axis: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,15 +58,15 @@ class Layout:
         name: of the layout, for the choice of a network.
         title: whose files these are, for errors and the log.
         marks: tensors that every file of the layout has.
-        modules: the module, or the tensor, of each Keras layer, by the layer's path, of all paths
-            in the order of the network.
+        modules: the module of each Keras layer, by the layer's path, given all paths in the order
+            of the network. Of a variable that PyTorch has no word for it is the tensor.
         unused: a pattern of tensors that are in the files, but in no encoder.
     """
 
     name: str
     title: str
     marks: tuple[str, ...]
-    modules: Callable[[list[str]], dict[str, str]]
+    modules: Callable[[list[str]], Mapping[str, str | Part]]
     unused: str = r"(?!)"
 
     def prefix(self, names: Iterable[str]) -> str | None:
@@ -60,16 +79,16 @@ class Layout:
         return None
 
 
-def by_rules(*rules: tuple[str, str | Callable[[re.Match], str]]):
+def by_rules(*rules: tuple[str, str | Callable[[re.Match], str | Part]]):
     """Names by patterns: for each path the first rule that matches all of it.
 
     Args:
-        *rules: a pattern of the path of a layer, and the module's name: a template as of
+        *rules: a pattern of the path of a layer, and the module: a template as of
             `re.Match.expand`, or a function of the match.
     """
 
-    def modules(paths: list[str]) -> dict[str, str]:
-        found = {}
+    def modules(paths: list[str]) -> dict[str, str | Part]:
+        found: dict[str, str | Part] = {}
         for path in paths:
             for pattern, module in rules:
                 match = re.fullmatch(pattern, path)
@@ -81,13 +100,19 @@ def by_rules(*rules: tuple[str, str | Callable[[re.Match], str]]):
     return modules
 
 
-def load(model: keras.Model, file: SafetensorsFile, layout: Layout) -> None:
+def load(
+    model: keras.Model,
+    file: SafetensorsFile,
+    layout: Layout,
+    layers: Iterable[keras.layers.Layer] | None = None,
+) -> None:
     """Load a file of a layout into a network: as a whole, or not at all.
 
     Args:
         model: the network.
         file: the file.
         layout: of the file.
+        layers: those of the network that get weights. Defaults to all.
 
     Raises:
         ValueError: names the first tensor that does not fit, or that nothing is known of.
@@ -95,41 +120,52 @@ def load(model: keras.Model, file: SafetensorsFile, layout: Layout) -> None:
     prefix = layout.prefix(file) or ""
     if prefix:
         _log.info("%s: the tensors are read without their prefix %r", file.path, prefix)
-    variables = variables_of(model)
-    modules = layout.modules(list(dict.fromkeys(path for path, _ in variables)))
-    names = {}
-    for (path, variable_name), variable in variables.items():
-        if path not in modules:
-            raise _misfit(model, file, layout, f"layer `{path}` is in no such network")
-        names[tensor_name(prefix, modules[path], variable_name)] = variable
-    other = rf"{re.escape(prefix)}({layout.unused}|{_COUNTERS})"
-    if prefix:
-        other += rf"|(?!{re.escape(prefix)}).*"
-    assign(model, file, names, unused=other, title=layout.title)
+    wanted = None if layers is None else {id(v) for layer in layers for v in layer.weights}
+    pairs = [
+        (part, variable)
+        for part, variable in parts_of(model.weights, layout.modules, prefix)
+        if wanted is None or id(variable) in wanted
+    ]
+    assign(model, file, pairs, unused=unused_pattern(layout, prefix), title=layout.title)
 
 
-def tensor_name(prefix: str, module: str, variable: str) -> str:
-    """The tensor of a variable; a module whose name ends in "=" is the tensor itself."""
-    if module.endswith("="):
-        return prefix + module[:-1]
-    return f"{prefix}{module}.{_VARIABLES[variable]}"
+def unused_pattern(layout: Layout, prefix: str) -> str:
+    """The tensors that a file of a layout may have beyond the encoder."""
+    words = prefix.split(".")[:-1]
+    outside = "|".join(re.escape("".join(f"{w}." for w in words[:n])) for n in range(len(words)))
+    beside = f"|({outside}){_BESIDE}" if words else ""
+    return rf"{re.escape(prefix)}({layout.unused})|{COUNTERS}{beside}"
 
 
-def variables_of(model: keras.Model) -> dict[tuple[str, str], keras.Variable]:
-    """The variables of a network by the path of their layer and their own name."""
-    found: dict[tuple[str, str], keras.Variable] = {}
-    for variable in model.weights:
-        path, _, name = variable.path.rpartition("/")
-        found[path, name] = variable
-    if len(found) != len(model.weights):
-        raise ValueError(f"model `{model.name}` has layers of one name")
-    return found
+def parts_of(
+    variables: Iterable[keras.Variable],
+    modules: Callable[[list[str]], Mapping[str, str | Part]],
+    prefix: str = "",
+) -> list[tuple[Part, keras.Variable]]:
+    """What each variable of a network is read from.
+
+    Args:
+        variables: of the network, in its order.
+        modules: as in `Layout`.
+        prefix: stands before every name.
+    """
+    places = [(variable, *variable.path.rpartition("/")[::2]) for variable in variables]
+    found = modules(list(dict.fromkeys(path for _, path, _ in places)))
+    pairs = []
+    for variable, path, name in places:
+        if path not in found:
+            raise ValueError(f"layer `{path}` is in no network of that layout")
+        module = found[path]
+        part = module if isinstance(module, Part) else Part(module)
+        last = f".{_VARIABLES[name]}" if name in _VARIABLES else ""
+        pairs.append((part._replace(name=f"{prefix}{part.name}{last}"), variable))
+    return pairs
 
 
 def assign(
     model: keras.Model,
     file: SafetensorsFile,
-    names: Mapping[str, keras.Variable],
+    pairs: Sequence[tuple[Part, keras.Variable]],
     *,
     unused: str,
     title: str,
@@ -140,59 +176,59 @@ def assign(
     Args:
         model: the network, for errors.
         file: the file.
-        names: the variable of each tensor.
+        pairs: what each variable is read from.
         unused: a pattern of tensors that may be in the file without a variable.
         title: whose layout it is, for errors.
-        rearrange: what is done to a tensor of Keras's shape before it is assigned.
+        rearrange: by the variable's path, what is done to a value of Keras's shape.
 
     Raises:
         ValueError: names the first tensor that is missing, of another shape, or unknown.
     """
-    axes = {}
-    for name, variable in names.items():
-        if name not in file:
+    fits = f"{file.path} does not fit `{model.name}`, nothing was loaded"
+    orders = []
+    for part, variable in pairs:
+        if part.name not in file:
+            first = ", ".join(f"`{name}`" for name in list(file)[:3])
             raise ValueError(
-                f"{file.path} does not fit `{model.name}`, nothing was loaded: it has no tensor "
-                f"`{name}` of {title}; its first are {', '.join(f'`{n}`' for n in list(file)[:3])}"
+                f"{fits}: it has no tensor `{part.name}` of {title}; its first are {first}"
             )
-        axes[name] = _axes(file.shapes[name], tuple(variable.shape))
-        if axes[name] is None:
+        found, wanted = file.shapes[part.name], tuple(variable.shape)
+        order = _order(found, wanted, part)
+        if order is None:
             raise ValueError(
-                f"{file.path} does not fit `{model.name}`, nothing was loaded: tensor `{name}` is "
-                f"{file.shapes[name]}, layer `{variable.path}` takes {tuple(variable.shape)}"
+                f"{fits}: tensor `{part.name}` is {found}, layer `{variable.path}` takes {wanted}"
             )
-    known = re.compile(unused)
+        orders.append(order)
+    read, known = {part.name for part, _ in pairs}, re.compile(unused)
     for name in file:
-        if name not in names and not known.fullmatch(name):
+        if name not in read and not known.fullmatch(name):
             raise ValueError(
-                f"{file.path} does not fit `{model.name}`, nothing was loaded: tensor `{name}` "
-                f"{file.shapes[name]} belongs to no layer"
+                f"{fits}: tensor `{name}` {file.shapes[name]} belongs to no layer of {title}"
             )
-    for name, variable in names.items():
-        value = file[name].transpose(axes[name]).reshape(variable.shape)
-        variable.assign(rearrange[name](value) if rearrange and name in rearrange else value)
+    for (part, variable), order in zip(pairs, orders, strict=True):
+        value = np.split(file[part.name], part.count, part.axis)[part.index]
+        value = value.transpose(order).reshape(variable.shape)
+        change = (rearrange or {}).get(variable.path)
+        variable.assign(change(value) if change else value)
 
 
-def _axes(found: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...] | None:
+def _order(found: tuple[int, ...], wanted: tuple[int, ...], part: Part) -> tuple[int, ...] | None:
     """The order of axes that makes a tensor of PyTorch's one of Keras's; None where none does."""
-    if len(found) < 2:
-        return (0,)[: len(found)] if found == wanted else None
+    if len(found) <= part.axis or found[part.axis] % part.count:
+        return None
+    found = tuple(n // part.count if axis == part.axis else n for axis, n in enumerate(found))
+    if len(found) == 1:
+        return (0,) if found == wanted else None
     # A linear layer may be a 1x1 convolution on the other side.
-    if len(found) == 2 and len(wanted) == 4 and wanted[:2] == (1, 1):
+    if len(found) == 2 and wanted[:-2] == (1, 1):
         wanted = wanted[2:]
-    if len(found) == 4 and len(wanted) == 2 and found[2:] == (1, 1):
+    if len(wanted) == 2 and found[2:] == (1, 1):
         wanted = (1, 1, *wanted)
     # Convolutions OIHW -> HWIO, transposed ones IOHW -> HWOI, depthwise C1HW -> HWC1.
-    for axes in ((2, 3, 1, 0), (2, 3, 0, 1)) if len(found) == 4 else ((1, 0),):
-        if len(found) == len(wanted) and tuple(found[axis] for axis in axes) == wanted:
-            return axes
+    for order in ((2, 3, 1, 0), (2, 3, 0, 1)) if len(found) == 4 else ((1, 0),):
+        if len(found) == len(order) and tuple(found[axis] for axis in order) == wanted:
+            return order
     return None
-
-
-def _misfit(model, file, layout, cause: str) -> ValueError:
-    return ValueError(
-        f"{file.path} does not fit `{model.name}`, nothing was loaded: {cause} ({layout.title})"
-    )
 
 
 _log = logging.getLogger("segzoo")

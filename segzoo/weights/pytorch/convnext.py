@@ -12,26 +12,28 @@ segmentation_models_pytorch reads timm's networks as features, which writes `sta
 from segzoo.weights.pytorch._layouts import Layout, by_rules
 
 _NAME = r"(?:.*/)?convnext_\w+?_"
+_LAST = r"layer_normalization(_\d+)?|top_layernorm"  # has no name of its own in Keras
 _BLOCK = _NAME + r"stage_(\d)_block_(\d+)_"
 _TIMM = {
     "depthwise_conv": "conv_dw",
     "layernorm": "norm",
     "pointwise_conv_1": "mlp.fc1",
     "pointwise_conv_2": "mlp.fc2",
-    "layer_scale": "gamma=",
+    "layer_scale": "gamma",
 }
 _TRANSFORMERS = {
     "depthwise_conv": "dwconv",
     "layernorm": "layernorm",
     "pointwise_conv_1": "pwconv1",
     "pointwise_conv_2": "pwconv2",
-    "layer_scale": "layer_scale_parameter=",
+    "layer_scale": "layer_scale_parameter",
 }
 _PLACES = {"layernorm": "0", "conv": "1"}  # of a downsampling
 
 
-def _timm(dot: str):
+def _timm(dot: str, last: str):
     return by_rules(
+        (_LAST, last),
         (_NAME + "stem_conv", f"stem{dot}0"),
         (_NAME + "stem_layernorm", f"stem{dot}1"),
         (
@@ -42,20 +44,19 @@ def _timm(dot: str):
     )
 
 
-_HEADS = r"(head|norm|norm_pre)\..*"
 TIMM = Layout(
     name="timm-convnext",
     title="timm's ConvNeXt",
     marks=("stem.0.weight", "stages.0.blocks.0.conv_dw.weight"),
-    modules=_timm("."),
-    unused=_HEADS,
+    modules=_timm(".", "head.norm"),
+    unused=r"head\..*",
 )
 FEATURES = Layout(
     name="timm-convnext-features",
     title="timm's ConvNeXt, saved by segmentation_models_pytorch",
     marks=("stem_0.weight", "stages_0.blocks.0.conv_dw.weight"),
-    modules=_timm("_"),
-    unused=_HEADS,
+    modules=_timm("_", "head.norm"),
+    unused=r"head\..*",
 )
 TRANSFORMERS = Layout(
     name="transformers-convnext",
@@ -65,6 +66,7 @@ TRANSFORMERS = Layout(
         "encoder.stages.0.layers.0.dwconv.weight",
     ),
     modules=by_rules(
+        (_LAST, "layernorm"),
         (_NAME + "stem_conv", "embeddings.patch_embeddings"),
         (_NAME + "stem_layernorm", "embeddings.layernorm"),
         (

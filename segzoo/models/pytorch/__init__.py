@@ -1,0 +1,1 @@
+"""Checkpoints of PyTorch's libraries as networks of this library's parts (`from_pytorch`)."""

@@ -1,0 +1,88 @@
+"""A checkpoint that was trained in PyTorch as a `keras.Model` with the same output."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from segzoo.models._assembly import ACTIVATIONS
+from segzoo.models.pytorch import smp
+from segzoo.models.pytorch._assemble import Recipe, assemble
+from segzoo.models.pytorch._checkpoint import Checkpoint, open_checkpoint
+
+
+def from_pytorch(
+    path: str | os.PathLike,
+    *,
+    config: Mapping[str, Any] | str | os.PathLike | None = None,
+    classes: int | None = None,
+    input_shape: Sequence[int | None] | None = None,
+    activation: str | None = "auto",
+    preprocessing: bool = True,
+    name: str | None = None,
+) -> keras.Model:
+    """Read a network of segmentation_models_pytorch or of Transformers, with its weights.
+
+    PyTorch is not needed. The model computes what the file's network computes, also where that
+    differs from this library's builder of the same name, and takes any size from 32 on.
+
+    Args:
+        path: a folder with `config.json` and `model.safetensors`, as `save_pretrained` writes it;
+            the safetensors file with `config.json` beside it; or `"hf://user/model"`, which needs
+            the package `huggingface_hub`. A prefix that all tensors share, such as "model.", is
+            taken off.
+        config: of a bare state dict: a mapping, or the path of a JSON file, of what
+            `save_pretrained` would have written; at least `{"architecture": "Unet",
+            "encoder_name": "resnet34", "classes": 1}`. What it lacks has the library's default.
+        classes: int >= 1. Other than the file's, the classifier alone starts fresh. Defaults to
+            the file's.
+        input_shape: (height, width, channels), height and width None or at least 32, channels the
+            file's. Defaults to an open size.
+        activation: of the output. `"auto"` is the file's own, or sigmoid for one class and softmax
+            for several; None gives logits. Defaults to `"auto"`.
+        preprocessing: whether the model takes RGB in 0..255 and normalizes it with the mean and
+            the standard deviation that the encoder was trained with. Defaults to True.
+        name: of the model. Defaults to the architecture's.
+
+    Returns:
+        A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes).
+
+    Raises:
+        FileNotFoundError: if there is nothing at `path`.
+        ValueError: names the file, and what of it cannot be read: a pickle, shards, an unknown
+            architecture, encoder or option, a tensor that is missing, unknown or of another shape.
+
+    Example:
+        >>> import segzoo
+        >>> def roads():
+        ...     return segzoo.models.from_pytorch("checkpoints/roads")
+    """
+    if activation not in ACTIVATIONS:
+        raise ValueError(
+            f"`activation` must be one of {ACTIVATIONS}, received activation={activation!r}"
+        )
+    if classes is not None and (type(classes) is not int or classes < 1):
+        raise ValueError(f"`classes` must be an int >= 1, received classes={classes!r}")
+    checkpoint = open_checkpoint(path, config)
+    return assemble(
+        checkpoint,
+        _recipe(checkpoint),
+        classes=classes,
+        input_shape=input_shape,
+        activation=activation,
+        preprocessing=preprocessing,
+        name=name,
+    )
+
+
+def _recipe(checkpoint: Checkpoint) -> Recipe:
+    config = checkpoint.config
+    said = config.get("_model_class", config.get("architecture", config.get("architectures")))
+    said = said[0] if isinstance(said, list) and said else said
+    if isinstance(said, str) and said in smp.ARCHITECTURES:
+        return smp.recipe(checkpoint, said)
+    raise ValueError(
+        f"{checkpoint.source}: `architecture` must be one of "
+        f"{', '.join(smp.ARCHITECTURES)}; received {said!r}"
+    )

@@ -1,0 +1,198 @@
+"""Checkpoints trained in PyTorch give the output that they gave there."""
+
+import json
+import subprocess
+import sys
+import types
+
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from segzoo.models import from_pytorch
+from tests.platform import export
+from tests.pytorch import by_name
+from tests.pytorch.published import Case, names
+
+# Each architecture once, on the smallest network that is stored; the rest takes minutes.
+QUICK = {
+    *("smp-Unet-option-scse", "smp-UnetPlusPlus-option-depth3", "smp-MAnet-option-depth4"),
+    *("smp-Linknet-option-depth4", "smp-FPN-option-concat", "smp-PSPNet-option-widths"),
+    *("smp-DeepLabV3-option-separable", "smp-DeepLabV3Plus-option-depth4", "smp-PAN-option-depth4"),
+    *("smp-UPerNet-option-depth4",),
+}
+CASES = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+    for name in names("smp-")
+    if "Segformer" not in name and "mit_" not in name
+]
+
+
+def channels(case: Case) -> int:
+    return case.config.get("in_channels", 3)
+
+
+def read(case: Case, folder, **options):
+    case.write(folder)
+    activation = "auto" if case.config.get("activation") else None
+    return from_pytorch(folder, preprocessing=False, **{"activation": activation, **options})
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_output_is_that_of_pytorch(tmp_path, name):
+    case = Case(name)
+    model = read(case, tmp_path)
+    for size in case.samples:
+        (difference,) = case.differences(size, [model(by_name.image(*size, channels(case)))])
+        assert difference < 1e-4, (size, difference)
+    # Any size from 32 on, also where PyTorch's network raises.
+    for size in ((32, 32), (45, 77)):
+        output = keras.ops.convert_to_numpy(model(by_name.image(*size, channels(case))))
+        assert output.shape[1:3] == size and np.isfinite(output).all()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A small network and its folder."""
+    folder = tmp_path_factory.mktemp("small")
+    return Case("smp-Unet-option-depth3"), folder, read(Case("smp-Unet-option-depth3"), folder)
+
+
+def test_a_fixed_size_and_a_graph_without_one_give_what_the_open_model_gives(small):
+    case, folder, model = small
+    image = by_name.image(64, 96)
+    expected = np.asarray(model(image))
+    fixed = from_pytorch(folder, input_shape=(64, 96, 3), activation=None, preprocessing=False)
+    np.testing.assert_allclose(fixed(image), expected, atol=1e-5 * expected.std())
+    np.testing.assert_allclose(
+        model.predict(image, verbose=0), expected, atol=1e-5 * expected.std()
+    )
+    larger = model.predict(by_name.image(97, 65), verbose=0)
+    (difference,) = case.differences((97, 65), [larger])
+    assert difference < 1e-4
+
+
+def test_normalization_is_part_of_the_graph(small):
+    _, folder, model = small
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype("uint8")
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    expected = np.asarray(model(((pixels / 255 - mean) / std).astype("float32")))
+    got = from_pytorch(folder, activation=None)(pixels)
+    np.testing.assert_allclose(got, expected, atol=1e-4 * expected.std())
+
+
+def test_a_bare_state_dict_needs_a_configuration(tmp_path, small):
+    case, _, model = small
+    path = tmp_path / "roads.safetensors"
+    save_file({f"model.{name}": value for name, value in case.tensors().items()}, path)
+    with pytest.raises(ValueError, match=r"no `config\.json`.*pass `config`"):
+        from_pytorch(path)
+    config = {
+        "architecture": "Unet",
+        "encoder_name": "resnet18",
+        "encoder_depth": 3,
+        "decoder_channels": [32, 16, 8],
+    }
+    (tmp_path / "roads.json").write_text(json.dumps(config))
+    image = by_name.image(64, 96)
+    for said in (config, tmp_path / "roads.json"):
+        got = from_pytorch(path, config=said, activation=None, preprocessing=False)
+        np.testing.assert_array_equal(got(image), model(image))
+
+
+def test_other_classes_start_a_fresh_classifier(small, caplog):
+    _, folder, model = small
+    other = from_pytorch(folder, classes=5)
+    assert other.output_shape[-1] == 5 and "`logits` starts fresh" in caplog.text
+    mine, theirs = (m.get_layer("decoder-blocks-0-conv1").get_weights() for m in (other, model))
+    assert all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
+
+
+def test_a_saved_model_comes_back_without_the_checkpoint(tmp_path, small):
+    _, _, model = small
+    path, outputs = tmp_path / "model.keras", tmp_path / "outputs.npy"
+    model.save(path)
+    image = by_name.image(64, 96)
+    np.save(tmp_path / "image.npy", image)
+    code = (
+        "import sys, numpy as np, segzoo, keras\n"
+        "model = keras.saving.load_model(sys.argv[1])\n"
+        "np.save(sys.argv[3], np.asarray(model(np.load(sys.argv[2]))))"
+    )
+    command = [sys.executable, "-c", code, path, tmp_path / "image.npy", outputs]
+    subprocess.run(command, check=True, capture_output=True)
+    np.testing.assert_allclose(np.load(outputs), model(image), rtol=0, atol=1e-6)
+
+
+CONFIGS = {
+    "no JSON": ("{", r"is not JSON"),
+    "a list": ("[]", r"must be a table of options, received a list"),
+    "an unknown architecture": ({"_model_class": "DPT"}, r"must be one of Unet, .*'DPT'"),
+    "no architecture": ({"_model_class": None}, r"must be one of Unet"),
+    "an unknown encoder": ({"encoder_name": "densenet121"}, r"resnet18.*'densenet121'"),
+    "an unknown option": ({"decoder_magic": 1}, r"`decoder_magic` is no option of Unet"),
+    "an option that is not read": ({"activation": "argmax2d"}, r"received activation='argmax2d'"),
+    "another interpolation": ({"decoder_interpolation": "area"}, r"decoder_interpolation='area'"),
+    "another attention": ({"decoder_attention_type": "cbam"}, r"decoder_attention_type='cbam'"),
+    "another normalization": ({"decoder_use_norm": "inplace"}, r"decoder_use_norm='inplace'"),
+    "another depth": ({"encoder_depth": 5}, r"`decoder_channels` must be one width for each"),
+    "a text for a number": ({"classes": "2"}, r"`classes` must be an int from 1 on"),
+    "other classes than the tensors": ({"classes": 2}, r"tensor `segmentation_head\.0\.weight`"),
+    "another encoder than the tensors": ({"encoder_name": "resnet50"}, r"encoder\.layer1\.0"),
+    "widths of other tensors": ({"decoder_channels": [32, 16, 4]}, r"decoder\.blocks\.2\.conv1"),
+}
+
+
+@pytest.mark.parametrize("what", CONFIGS)
+def test_a_configuration_that_does_not_fit_is_refused(tmp_path, small, what):
+    case, folder, _ = small
+    changes, match = CONFIGS[what]
+    config = {**case.config, **changes} if isinstance(changes, dict) else changes
+    text = json.dumps(config) if isinstance(config, dict) else config
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=match):
+        from_pytorch(folder, config=tmp_path / "config.json")
+
+
+def test_a_folder_without_weights_says_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no folder or file"):
+        from_pytorch(tmp_path / "nothing")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"has no file `model\.safetensors`"):
+        from_pytorch(tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x02whatever")
+    with pytest.raises(ValueError, match=r"pickle"):
+        from_pytorch(tmp_path)
+
+
+def test_a_repository_is_downloaded_where_the_package_is_installed(small, monkeypatch):
+    _, folder, model = small
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ValueError, match=r"hf://me/roads needs the package huggingface_hub"):
+        from_pytorch("hf://me/roads")
+
+    def hf_hub_download(repository, file):
+        if repository != "me/roads":
+            raise OSError("no route to host")
+        return str(folder / file)
+
+    hub = types.SimpleNamespace(hf_hub_download=hf_hub_download)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    found = from_pytorch("hf://me/roads", activation=None, preprocessing=False)
+    image = by_name.image(64, 96)
+    np.testing.assert_array_equal(found(image), model(image))
+    with pytest.raises(ValueError, match=r"hf://me/paths.*no route to host"):
+        from_pytorch("hf://me/paths")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["Unet-option-depth3", "PSPNet-option-widths", "PAN-option-depth4"]
+)
+def test_exported_models_give_the_same(tmp_path, name):
+    case = Case(f"smp-{name}")
+    case.write(tmp_path)
+    export.onnx_agrees(from_pytorch(tmp_path), tmp_path, export.SIZES["dynamic"])
+    fixed = from_pytorch(tmp_path, input_shape=(*export.STATIC, 3))
+    export.litert_agrees(fixed, tmp_path, export.SIZES["static"])
