@@ -1,11 +1,11 @@
-"""Losses on the outputs of the models: every loss on every builder, and deep supervision."""
+"""Losses on the outputs of the models: every loss at once, and deep supervision."""
 
 import keras
 import numpy as np
 import pytest
 
 from segzoo import losses, metrics, models
-from tests.cases import LOSSES, TINY, each, tiny_backbone
+from tests.cases import LOSSES, TINY, tiny_backbone
 from tests.losses.helpers import make
 
 
@@ -15,9 +15,9 @@ def every_loss(classes):
     return sum(make(n) for n in names if classes == 1 or n != "LovaszHinge")
 
 
-@pytest.mark.parametrize("case", each("training", {"FCN": TINY["FCN"]}, TINY))
-@pytest.mark.parametrize("classes", [1, 3])
-def test_every_loss_trains_every_builder(case, classes, rng):
+@pytest.mark.parametrize("classes", [3, pytest.param(1, marks=pytest.mark.slow)])
+def test_every_loss_trains_a_model(classes, rng):
+    case = TINY["FCN"]
     model, loss = case(classes, (40, 36, 3)), every_loss(classes)
     x, y = case.images(rng, 2, 40, 36, 3), rng.integers(0, max(classes, 2), (2, 40, 36))
     expected = float(loss(y, model(x, training=True)))
@@ -30,7 +30,7 @@ def test_every_loss_trains_every_builder(case, classes, rng):
     assert np.mean(moved) > 0.9
 
 
-@pytest.mark.parametrize("backbone", ["own", "backbone"])
+@pytest.mark.parametrize("backbone", ["backbone", pytest.param("own", marks=pytest.mark.slow)])
 def test_deep_supervision_of_unet_plus_plus_takes_a_loss_for_each_output(backbone, rng):
     model = models.UNetPlusPlus(
         None if backbone == "own" else tiny_backbone(),
