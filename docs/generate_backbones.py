@@ -37,7 +37,8 @@ valid: the dense map, read at the removed stride, is the map of output stride 32
 and within float error. This holds for every local operator. A squeeze-and-excite gate (the
 networks marked *gates*) is a mean over the whole map, and stays the mean over what is now a denser
 map: there the identity holds with the gates held constant. Even windows (VGG, DenseNet, ConvNeXt)
-reach right and down, as they do with their stride. NASNet has 32 only.
+reach right and down, as they do with their stride. In a Mix Transformer all pixels of the denser
+map attend to the pixels of the original one. NASNet has 32 only.
 
 **Channels.** With pretrained weights and other than three channels the first convolution is
 adapted: a gray image gives the response of the RGB network, and so does an image that repeats gray
@@ -47,6 +48,8 @@ image, which keeps the response exact up to the border.
 
 **Weights.** `backbone_weights="imagenet"` downloads once into Keras's cache; `"noisy-student"`
 likewise. The path of a `.weights.h5`, `.keras` or Keras 2 `.h5` file works for every backbone.
+Mix Transformers have `"imagenet-nc"`, NVIDIA's weights for non-commercial use; nothing loads them
+unless that name is given.
 
 **Random weights.** With `weights=None` batch normalization has a momentum of 0.9. Keras's 0.99
 (0.999 in MobileNet) still carries the initial variance after a few hundred steps, so that a network

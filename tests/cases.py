@@ -112,6 +112,13 @@ MODELS = {
         variants={"auxiliary": {"auxiliary": 16, "dropout": 0.1}},
         documented=('PSPNet("resnet50")',),
     ),
+    "SegFormer": Row(
+        small={"decoder_filters": 8, "dropout": 0.0},
+        variants={"dilated": {"backbone": "tiny-dilated", "dropout": 0.1}},
+        real="mitb0",
+        documented=('SegFormer("mitb0")', 'SegFormer("mitb2")'),
+        measured={"segformer-b0": 'SegFormer("mitb0")', "segformer-b2": 'SegFormer("mitb2")'},
+    ),
     "UNet": Row(
         small={"decoder_filters": (12, 10, 8, 6, 4)},
         variants={

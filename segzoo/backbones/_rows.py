@@ -20,6 +20,9 @@ NORMALIZATIONS: dict[str, dict] = {
     "tf128": {"mean": 128.0, "std": 128.0},
 }
 
+# Published weights that are not for every use, by their name.
+TERMS = {"imagenet-nc": "NVIDIA's, for non-commercial use"}
+
 
 @dataclass(frozen=True)
 class Variant:

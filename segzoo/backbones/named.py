@@ -1,5 +1,6 @@
 """Build a backbone of the registry: its graph, its maps, its weights."""
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ import numpy as np
 
 from segzoo.backbones import graph, measure
 from segzoo.backbones._near import near
-from segzoo.backbones._rows import NORMALIZATIONS, BackboneInfo, Published, Variant
+from segzoo.backbones._rows import NORMALIZATIONS, TERMS, BackboneInfo, Published, Variant
 from segzoo.backbones.channels import adapt_kernel
 from segzoo.backbones.pytorch import Reading, reading
 from segzoo.backbones.rebuild import Scale
@@ -23,6 +24,8 @@ from segzoo.weights.safetensors_files import is_safetensors
 # Of batch normalization in a network that is trained from random weights: Keras's 0.99 (0.999 in
 # MobileNet) still carries the initial variance after hundreds of steps.
 _FRESH_MOMENTUM = 0.9
+
+_log = logging.getLogger("segzoo")
 
 
 class Built(NamedTuple):
@@ -106,10 +109,15 @@ def _check(row, input_shape, output_stride):
 def _weights_file(row, weights):
     """Return the path when `weights` is one, None when it is a published set or None."""
     if weights is None or weights in row.weights:
+        if weights in TERMS:
+            _log.info("%s: the weights %r are %s", row.name, weights, TERMS[weights])
         return None
     if os.path.exists(weights):
         return weights
-    offer = " or ".join(map(repr, row.weights)) or "nothing, there are no published weights"
+    offers = [
+        f"{offer!r}, {TERMS[offer]}" if offer in TERMS else repr(offer) for offer in row.weights
+    ]
+    offer = " or ".join(offers) or "nothing, there are no published weights"
     raise ValueError(
         f"`backbone_weights` of {row.name!r} must be None (random initialization), the path of a "
         f"weights file, or a published set ({offer}), received {os.fspath(weights)!r}, "

@@ -31,3 +31,21 @@ def gelu(x):
         Hendrycks, Gimpel, "Gaussian Error Linear Units (GELUs)", 2016, arXiv 1606.08415, section 2.
     """
     return 0.5 * x * (1.0 + ops.erf(x * math.sqrt(0.5)))
+
+
+def get(identifier):
+    """`keras.activations.get`, with `gelu` in place of Keras's exact form.
+
+    Args:
+        identifier: name, config or function of an activation, or None.
+
+    Returns:
+        The function.
+
+    Example:
+        >>> from segzoo.layers import activations
+        >>> activations.get("gelu") is activations.gelu, activations.get("relu").__name__
+        (True, 'relu')
+    """
+    function = keras.activations.get(identifier)
+    return gelu if function is keras.activations.gelu else function

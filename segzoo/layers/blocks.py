@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from segzoo.layers import _dilated
+from segzoo.layers import _dilated, activations
 from segzoo.layers._arguments import positive_int
 from segzoo.layers.normalization import BatchNormalization
 
@@ -111,7 +111,8 @@ class _Block(keras.layers.Layer):
     def _activation(self, name: str):
         if self.activation is keras.activations.linear:
             return None
-        return keras.layers.Activation(self.activation, name=name, dtype=self.dtype_policy)
+        function = activations.get(self.activation)
+        return keras.layers.Activation(function, name=name, dtype=self.dtype_policy)
 
     def steps(self) -> list[keras.layers.Layer]:
         """The layers of the block, in order."""

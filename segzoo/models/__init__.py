@@ -10,6 +10,7 @@ from segzoo.models.manet import MANet
 from segzoo.models.pan import PAN
 from segzoo.models.pspnet import PSPNet
 from segzoo.models.pytorch.reading import from_pytorch
+from segzoo.models.segformer import SegFormer
 from segzoo.models.unet import EffNetUNet, UNet
 from segzoo.models.unet_3_plus import UNet3Plus
 from segzoo.models.unet_plus_plus import UNetPlusPlus
@@ -25,6 +26,7 @@ __all__ = [
     "LinkNet",
     "MANet",
     "PSPNet",
+    "SegFormer",
     "UNet",
     "UNet3Plus",
     "UNetPlusPlus",

@@ -21,6 +21,7 @@ REPRESENTATIVES = [
     "efficientnetb0",
     "efficientnetv2b0",
     "convnexttiny",
+    "mitb0",
     "xception",
     "xception65",
     "inceptionv3",

@@ -55,6 +55,21 @@ def _streets(stride):
     )
 
 
+def _segformer(size, filters):
+    return Case(
+        title=f"SegFormer B{size}",
+        shape=(1, 512, 512, 3),
+        classes=1,
+        library="segmentation_models_pytorch",
+        peer="Segformer",
+        peer_options={
+            "encoder_name": f"mit_b{size}",
+            "encoder_weights": None,
+            "decoder_segmentation_channels": filters,
+        },
+    )
+
+
 CASES = {
     "deeplab": Case(
         title="DeepLabV3+ ResNet50, inner taps",
@@ -116,6 +131,8 @@ CASES = {
         (1.0, None),
         title=", nearest upsampling",
     ),
+    "segformer-b0": _segformer(0, 256),
+    "segformer-b2": _segformer(2, 768),
 }
 assert set(CASES) == set(MEASURED)
 FIRST_TARGET = 1.3  # of the first training step beside the notebooks' graphs

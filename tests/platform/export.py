@@ -35,10 +35,10 @@ def both_shapes(build):
     return {"static": static, "dynamic": dynamic}
 
 
-def agrees(run, model, sizes):
+def agrees(run, model, sizes, batch=1):
     """Assert that `run` gives what the model gives, for images of all sizes."""
     for size in sizes:
-        x = images(1, size)
+        x = images(batch, size)
         expected = keras.ops.convert_to_numpy(model(x, training=False))
         np.testing.assert_allclose(run(x), expected, atol=1e-4)
 
@@ -67,7 +67,7 @@ def saved_model(build, folder):
     run_with_tensorflow_alone([write_saved_model(m, folder / kind, kind) for kind, m in models])
 
 
-def onnx_agrees(model, folder, sizes):
+def onnx_agrees(model, folder, sizes, batch=1):
     import onnx
     import onnxruntime
 
@@ -77,7 +77,7 @@ def onnx_agrees(model, folder, sizes):
     onnx.checker.check_model(path, full_check=True)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    agrees(lambda x: session.run(None, {name: x})[0], model, sizes)
+    agrees(lambda x: session.run(None, {name: x})[0], model, sizes, batch)
 
 
 def onnx(build, folder):

@@ -1,5 +1,6 @@
 """Exported models give Keras's numbers in other runtimes; .ci/matrix tries every combination."""
 
+import keras
 import pytest
 
 import segzoo
@@ -20,6 +21,21 @@ def test_saved_models_of_every_builder_load_with_tensorflow_alone(tmp_path):
 @pytest.mark.parametrize("case", each("ONNX", QUICK, TINY))
 def test_onnx_runs_at_any_size(case, tmp_path):
     export.onnx_agrees(case(3), tmp_path, export.SIZES["dynamic"])
+
+
+def test_onnx_runs_attention_and_exact_gelu_at_any_size(tmp_path):
+    image = keras.Input((None, None, 3))
+    x = segzoo.layers.ConvBlock(6, activation="gelu")(image)
+    x = segzoo.layers.EfficientSelfAttention(6, heads=2, reduction=4)(x)
+    x = segzoo.layers.MixFeedForward(6)(x)
+    export.onnx_agrees(keras.Model(image, x), tmp_path, export.SIZES["dynamic"], batch=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["mitb0", "convnexttiny"])
+def test_onnx_of_published_networks_with_exact_gelu(backbone, tmp_path):
+    model = segzoo.models.SegFormer(backbone, 3, backbone_weights=None, decoder_filters=8)
+    export.onnx_agrees(model, tmp_path, export.SIZES["dynamic"])
 
 
 @pytest.mark.slow

@@ -112,3 +112,9 @@ NASNET = Paper(
     2017,
     "1707.07012",
 )
+SEGFORMER = Paper(
+    "Enze Xie, Wenhai Wang, Zhiding Yu, Anima Anandkumar, Jose M. Alvarez, Ping Luo",
+    "SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers",
+    2021,
+    "2105.15203",
+)

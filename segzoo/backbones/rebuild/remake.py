@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from segzoo.layers import activations
 from segzoo.layers.normalization import BatchNormalization
 
 
@@ -32,6 +33,8 @@ def remake(
         config |= normalization or {}
     elif config.get("groups", 1) > 1 and config["groups"] == operation.input.shape[-1]:
         kind, config = layers.DepthwiseConv2D, _depthwise(config)
+    elif kind is layers.Activation:
+        config["activation"] = activations.get(config["activation"])  # exact GELU for ONNX
     if family is not None:
         kind, config = family(operation, kind, config)
     if "data_format" in config:
