@@ -162,6 +162,7 @@ def test_outputs_of_16_bits_are_averaged_in_32():
     np.testing.assert_allclose(found[0], expected[0], atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", [served, in_onnx, in_litert])
 def test_it_exports(run, tmp_path):
     options = {"transforms": ["rot180", "rot90"], "scales": (0.75, 1)}

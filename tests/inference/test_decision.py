@@ -50,6 +50,7 @@ def test_of_equal_scores_the_first_wins_and_the_threshold_is_not_above_itself():
     np.testing.assert_array_equal(found, TIES[..., 0] > 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", [served, in_onnx, in_litert])
 @pytest.mark.parametrize("classes", [1, 4])
 def test_exports_decide_alike(run, classes, tmp_path):
@@ -72,6 +73,7 @@ def test_exports_break_ties_alike(run, tmp_path):
     np.testing.assert_array_equal(found, TIES.argmax(axis=-1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [1, 4])
 def test_int8_decides_as_its_own_scores_do(classes, tmp_path):
     import tensorflow as tf

@@ -78,6 +78,7 @@ def test_a_model_of_16_bit_weights_gets_32():
     np.testing.assert_allclose(a, b.astype("float32"), atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "policy", [pytest.param(POLICIES[0], marks=pytest.mark.slow), POLICIES[1]], indirect=True
 )

@@ -1,10 +1,13 @@
 """The models of `segzoo.inference` open where `import segzoo` is all that was said."""
 
+import pytest
+
 from segzoo.inference import decide, in_float32
 from segzoo.inference import test_time_augmentation as augment
 from tests.inference.networks import image, network, reloads
 
 
+@pytest.mark.slow
 def test_every_result_saves_and_reloads_in_another_process(tmp_path):
     open_size, fixed = network(), network((21, 34, 3), classes=1, activation="sigmoid")
     models = [
