@@ -40,6 +40,7 @@ NARROW = {"rle": {"numpy"}}
 # the one kernel that `keras.ops` has no equal for, behind a check of the backend.
 INSIDE = {
     ("backbones/families/efficientnet.py", "efficientnet"),
+    ("layers/_dilated.py", "tensorflow"),
     ("layers/normalization.py", "tensorflow"),
     ("metrics/surface.py", "scipy"),
     ("models/pytorch/_checkpoint.py", "huggingface_hub"),

@@ -11,6 +11,7 @@ from keras import layers
 from segzoo.backbones._rows import Variant
 from segzoo.backbones.rebuild.windows import strided_padding
 from segzoo.layers import GroupedConv2D
+from segzoo.layers._dilated import Conv2D as DilatedConv2D
 from segzoo.layers.normalization import BatchNormalization
 
 LAST = "channels_last"
@@ -119,6 +120,8 @@ class Layers:
             name = f"{options['name']}_pad"
             x = layers.ZeroPadding2D((pad, pad), data_format=LAST, name=name)(x)
             padding = "valid"
+        if kind is layers.Conv2D and dilation > 1:
+            kind = DilatedConv2D
         return kind(
             kernel_size=kernel,
             strides=stride,

@@ -1,22 +1,41 @@
-"""Keras's convolutions without the taps that see nothing but padding.
+"""Dilated convolutions: TensorFlow's own operation, without the taps that see only padding.
+
+On TensorFlow, `keras.ops.conv` with a dilation rate splits the map into phases and convolves those
+(SpaceToBatchND, Conv2D, BatchToSpaceND). The operation of TensorFlow knows dilation itself: it is
+faster, and a graph or an exported file of open size holds one dilated convolution instead of the
+arithmetic of the phases. Where TensorFlow has no gradient of it (a CPU without oneDNN), the
+backward pass goes the way of Keras. Depthwise convolutions stay with Keras: the gradient of
+TensorFlow's dilated depthwise operation is wrong under oneDNN.
 
 At rate r the outer taps of a 3x3 kernel lie r pixels from its center. On a map of at most r rows
 they all fall into the zeros around it, so that only the middle row of the kernel counts: rate 18
 of an atrous pyramid on the 16x16 map of a 256x256 image is a 1x1 convolution at nine times its
-price. Depthwise it is worse, as TensorFlow pads the map by r on every side and splits it into r * r
-phases: there rate 36 trains in 300 ms, and as its one tap in 8. The sums are the same.
+price. Depthwise it is worse, as Keras's way pads the map by r on every side and splits it into
+r * r phases: there rate 36 trains in 300 ms, and as its one tap in 8. The sums are the same.
 """
+
+import functools
 
 import keras
 from keras import ops
 
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+else:
+    tf = None
 
+
+@keras.saving.register_keras_serializable(package="segzoo.layers", name="DilatedConv2D")
 class Conv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D` with padding "same" and no stride."""
+    """`keras.layers.Conv2D` with the channels last, dilated, without stride."""
 
     def convolution_op(self, inputs, kernel):
-        kernel, rates = _seeing(kernel, inputs.shape[1:3], self.dilation_rate)
-        return ops.conv(inputs, kernel, padding="same", dilation_rate=rates)
+        rates = self.dilation_rate
+        if self.padding == "same":
+            kernel, rates = _seeing(kernel, inputs.shape[1:3], rates)
+        if tf is None or self.groups > 1 or max(rates) == 1:
+            return _by_keras(inputs, kernel, self.padding, rates)
+        return _by_tensorflow(inputs, kernel, self.padding, rates)
 
 
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
@@ -24,8 +43,61 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
     def call(self, inputs):
         kernel, rates = _seeing(self.kernel, inputs.shape[1:3], self.dilation_rate)
-        outputs = ops.depthwise_conv(inputs, kernel, padding="same", dilation_rate=rates)
+        outputs = ops.depthwise_conv(
+            inputs, kernel, padding="same", dilation_rate=rates, data_format="channels_last"
+        )
         return ops.add(outputs, self.bias) if self.use_bias else outputs
+
+
+def _by_keras(inputs, kernel, padding, rates):
+    return ops.conv(
+        inputs, kernel, padding=padding, dilation_rate=rates, data_format="channels_last"
+    )
+
+
+def _by_tensorflow(inputs, kernel, padding, rates):
+    # A variable is read here: a gradient of one's own takes tensors alone.
+    inputs, kernel = ops.convert_to_tensor(inputs), tf.identity(ops.convert_to_tensor(kernel))
+
+    def forward(x, weights):
+        return tf.nn.conv2d(x, weights, strides=1, padding=padding.upper(), dilations=list(rates))
+
+    if _has_gradient(keras.backend.standardize_dtype(inputs.dtype)):
+        return forward(inputs, kernel)
+
+    @tf.custom_gradient
+    def convolve(x, weights):
+        def backward(upstream):
+            with tf.GradientTape() as tape:
+                tape.watch([x, weights])
+                y = _by_keras(x, weights, padding, rates)
+            return tape.gradient(y, [x, weights], upstream)
+
+        return forward(x, weights), backward
+
+    return convolve(inputs, kernel)
+
+
+@functools.cache
+def _has_gradient(dtype: str) -> bool:
+    """Whether TensorFlow differentiates its dilated convolution on this CPU, found by trying.
+
+    With oneDNN, the default on x86, it does; without, it says so and refuses.
+    """
+    options = {"strides": [1] * 4, "padding": "SAME", "dilations": [1, 2, 2, 1]}
+    # The operations themselves: no tape records within this scope.
+    with tf.init_scope(), tf.device("/CPU:0"):
+        x, kernel = tf.ones((1, 5, 5, 1), dtype), tf.ones((3, 3, 1, 1), dtype)
+        try:
+            tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=[1, 5, 5, 1], filter=kernel, out_backprop=x, **options
+            )
+            tf.raw_ops.Conv2DBackpropFilter(
+                input=x, filter_sizes=[3, 3, 1, 1], out_backprop=x, **options
+            )
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+            return False
+    return True
 
 
 def _seeing(kernel, sizes, rates):
@@ -33,10 +105,12 @@ def _seeing(kernel, sizes, rates):
     kept = []
     for taps, size, rate in zip(kernel.shape, sizes, rates, strict=False):
         outer = 0  # how many taps to leave out on either side
-        if size is not None and taps % 2:
+        # Sizes may also be symbols, where a model of open size is exported.
+        if isinstance(size, int) and taps % 2:
             outer = max(taps // 2 - (size - 1) // rate, 0)
         kept.append(slice(outer, taps - outer))
-    kernel = ops.convert_to_tensor(kernel)[tuple(kept)]
+    if any(part.start for part in kept):
+        kernel = ops.convert_to_tensor(kernel)[tuple(kept)]
     return kernel, tuple(
         rate if taps > 1 else 1 for taps, rate in zip(kernel.shape, rates, strict=False)
     )

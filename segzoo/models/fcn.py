@@ -57,7 +57,8 @@ class WideConv2D(keras.layers.Conv2D):
 
     def convolution_op(self, inputs, kernel):
         rows, columns, channels = inputs.shape[1:]
-        if rows is None or columns is None or rows * columns > self.most_pixels:
+        known = isinstance(rows, int) and isinstance(columns, int)  # neither None nor a symbol
+        if not known or rows * columns > self.most_pixels:
             return super().convolution_op(inputs, kernel)
         size = self.kernel_size[0]
         margin = (size // 2, size // 2)

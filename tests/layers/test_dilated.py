@@ -47,3 +47,38 @@ def test_blocks_of_fixed_and_of_open_size_agree(block, rng):
     models = [keras.Model(image, layer(image)) for image in (fixed, free)]
     y, expected = (model.predict(x, verbose=0) for model in models)
     np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("rate", [2, 3, 6])
+def test_the_gradient_is_that_of_keras(rate, padding, rng):
+    if keras.backend.backend() != "tensorflow":
+        return  # other backends have one way only
+    import tensorflow as tf
+
+    x = tf.constant(rng.normal(size=(2, 15, 17, 3)).astype("float32"))
+    options = {"padding": padding, "dilation_rate": rate}
+    ours, theirs = _dilated.Conv2D(4, 3, **options), keras.layers.Conv2D(4, 3, **options)
+    ours.build(x.shape)
+    theirs.build(x.shape)
+    theirs.set_weights(ours.get_weights())
+    found = []
+    for layer in (ours, theirs):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(tf.square(layer(x)))
+        found.append(tape.gradient(loss, [x, layer.kernel.value]))
+    for ours_, theirs_ in zip(*found, strict=True):
+        np.testing.assert_allclose(ours_, theirs_, rtol=1e-4, atol=1e-4 * np.abs(theirs_).max())
+
+
+def test_a_graph_of_open_size_holds_one_dilated_convolution():
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    layer = _dilated.Conv2D(4, 3, padding="same", dilation_rate=6)
+    layer.build((None, None, None, 3))
+    graph = tf.function(layer).get_concrete_function(tf.TensorSpec((None, None, None, 3)))
+    kinds = [op.type for op in graph.graph.get_operations()]
+    assert kinds.count("Conv2D") == 1 and "SpaceToBatchND" not in kinds

@@ -7,6 +7,7 @@ import keras
 from keras import layers
 
 from segzoo.layers import activations
+from segzoo.layers._dilated import Conv2D as DilatedConv2D
 from segzoo.layers.normalization import BatchNormalization
 
 
@@ -35,6 +36,8 @@ def remake(
         kind, config = layers.DepthwiseConv2D, _depthwise(config)
     elif kind is layers.Activation:
         config["activation"] = activations.get(config["activation"])  # exact GELU for ONNX
+    elif kind is layers.Conv2D and max(changes.get("dilation_rate", (1,))) > 1:
+        kind = DilatedConv2D
     if family is not None:
         kind, config = family(operation, kind, config)
     if "data_format" in config:
