@@ -102,7 +102,7 @@ def test_a_graph_traced_without_sizes_runs_at_any_size(case, rng):
 
 @pytest.mark.core
 @pytest.mark.parametrize("case", each("channels"))
-@pytest.mark.parametrize("channels", [1, 5])
+@pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 5])
 def test_any_number_of_channels_is_accepted_and_one_class_is_a_probability(case, channels, rng):
     model = case(1, (None, None, channels))
     for p in numpy(model(case.images(rng, 1, 40, 36, channels))):
@@ -143,7 +143,9 @@ def test_every_trainable_weight_has_a_gradient(case, rng):
 
 @pytest.mark.core
 @pytest.mark.parametrize("case", each("mixed precision"))
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
+)
 def test_mixed_precision_ends_in_float32(case, policy, rng):
     keras.config.set_dtype_policy(policy)
     for output in as_list(case(2)(case.images(rng, 1, 47, 63, 3))):
