@@ -39,7 +39,6 @@ NARROW = {"rle": {"numpy"}}
 # What is imported inside the function that needs it, by the file that does: optional packages, and
 # the one kernel that `keras.ops` has no equal for, behind a check of the backend.
 INSIDE = {
-    ("backbones/families/efficientnet.py", "efficientnet"),
     ("layers/_dilated.py", "tensorflow"),
     ("layers/normalization.py", "tensorflow"),
     ("metrics/surface.py", "scipy"),

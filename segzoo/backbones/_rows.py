@@ -7,7 +7,6 @@ a normalized image to its feature maps.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import keras
 
@@ -97,14 +96,12 @@ class Published:
             size.
         stays: whether a `ZeroPadding2D` layer does not depend on the size and stays.
         rename: own names for layers that Keras numbers, by those of a first build.
-        remake: the family's changes of a layer: from (layer, class, config) to class and config.
         cached: the name of a published file in Keras's cache, from that of its address.
     """
 
     network: Callable[[str | None], keras.Model]
     stays: Callable[[keras.layers.Layer], bool] = none_stays
     rename: Mapping[str, str] = field(default_factory=dict)
-    remake: Callable[[Any, type, dict], tuple[type, dict]] | None = None
     cached: Callable[[str], str] = str
 
 

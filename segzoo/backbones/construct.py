@@ -97,7 +97,7 @@ class Layers:
     def depthwise(self, x, kernel: int, name: str, *, stride: int = 1, dilation: int = 1):
         """A depthwise convolution without a bias."""
         options = {
-            f"depthwise_{key.removeprefix('kernel_')}": n for key, n in self.convolution.items()
+            key.replace("kernel_", "depthwise_"): value for key, value in self.convolution.items()
         }
         return self._window(
             x,

@@ -100,7 +100,7 @@ def _network(row, source: Published, weights) -> keras.Model:
             f"backbone {row.name!r} is made from a network that cannot be built under "
             "keras.config.image_data_format() == 'channels_first'; segzoo is channels last: call "
             "keras.config.set_image_data_format('channels_last') first (the setting may come from "
-            "~/.keras/keras.json). ResNets, for one, are built under either"
+            "~/.keras/keras.json). ResNets, VGG and EfficientNets are built under either"
         )
     try:
         return source.network(weights)

@@ -1,8 +1,9 @@
 """Build a backbone of the registry: its graph, its maps, its weights."""
 
 import logging
+import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -60,15 +61,20 @@ def build_row(
         pretrained: whether weights come, now or later. A backbone that starts from random weights
             gets a momentum of 0.9 in batch normalization. Defaults to whether there are `weights`.
     """
-    _check(row, input_shape, output_stride)
+    shape = _checked_shape(input_shape)
+    _check(row, output_stride, preprocessing)
     file = _weights_file(row, weights)
-    torch = reading(row, file) if file and is_safetensors(file) else None
-    variant = variant or (torch.variant if torch else Variant())
+    published = weights is not None and file is None and bool(row.files)
+    if published:
+        file = fetch(row.files[str(weights)], "backbone_weights")
+    torch = reading(row, file, published=published) if file and is_safetensors(file) else None
+    if variant is None:
+        variant = torch.variant if torch and not published else Variant()
     lines_up = variant == Variant()  # the row's own network, at every size
     if not (weights is not None if pretrained is None else pretrained):
         variant = replace(variant, momentum=_FRESH_MOMENTUM)
     with room_for_deep_graphs():
-        image = keras.Input(tuple(input_shape), name="image")
+        image = keras.Input(shape, name="image")
         statistics = NORMALIZATIONS[row.normalization] if preprocessing else {}
         x = _normalize(image, statistics) if preprocessing else image
         if isinstance(row.source, Published):
@@ -76,28 +82,38 @@ def build_row(
             made = graph.rebuilt(row, row.source, name, image, x, output_stride, variant)
         else:
             made = graph.direct(row, row.source, image, x, output_stride, variant)
-            if weights is not None and file is None:
-                file = fetch(row.files[str(weights)], "backbone_weights")
-                torch = reading(row, file, published=True) if is_safetensors(file) else None
         taps = _taps(row, made, features, variant.depth)
+        scales = made.scales(taps)
+        _check_order(taps, scales)
         backbone = keras.Model(image, [made.maps[tap] for tap in taps], name="backbone")
         if weights is not None:
             if torch:
                 _load_pytorch(made, backbone, torch, statistics)
             else:
                 _load(made, backbone, file, statistics)
-    scales = made.scales(taps)
     strides = tuple(scale.actual for scale in scales)
     return Built(backbone, scales, lines_up or measure.rounds_up(backbone, strides))
 
 
-def _check(row, input_shape, output_stride):
-    shape = tuple(input_shape)
-    sizes_fit = len(shape) == 3 and all(size is None or size >= 32 for size in shape[:2])
-    if not sizes_fit or shape[2] is None or shape[2] < 1:
+def _checked_shape(input_shape) -> tuple[int | None, int | None, int]:
+    try:
+        height, width, channels = input_shape
+        sizes = [None if size is None else operator.index(size) for size in (height, width)]
+        channels = operator.index(channels)
+        if channels >= 1 and all(size is None or size >= 32 for size in sizes):
+            return sizes[0], sizes[1], channels
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(
+        "`input_shape` must be (height, width, channels), height and width None or >= 32 and "
+        f"channels >= 1, received input_shape={input_shape}"
+    )
+
+
+def _check(row, output_stride, preprocessing):
+    if not isinstance(preprocessing, bool | np.bool_):
         raise ValueError(
-            "`input_shape` must be (height, width, channels), height and width None or >= 32 and "
-            f"channels >= 1, received input_shape={input_shape}"
+            f"`preprocessing` must be True or False, received preprocessing={preprocessing!r}"
         )
     if output_stride not in row.output_strides:
         raise ValueError(
@@ -108,11 +124,11 @@ def _check(row, input_shape, output_stride):
 
 def _weights_file(row, weights):
     """Return the path when `weights` is one, None when it is a published set or None."""
-    if weights is None or weights in row.weights:
+    if weights is None or (isinstance(weights, str) and weights in row.weights):
         if weights in TERMS:
             _log.info("%s: the weights %r are %s", row.name, weights, TERMS[weights])
         return None
-    if os.path.exists(weights):
+    if isinstance(weights, str | os.PathLike) and os.path.exists(weights):
         return weights
     offers = [
         f"{offer!r}, {TERMS[offer]}" if offer in TERMS else repr(offer) for offer in row.weights
@@ -120,7 +136,7 @@ def _weights_file(row, weights):
     offer = " or ".join(offers) or "nothing, there are no published weights"
     raise ValueError(
         f"`backbone_weights` of {row.name!r} must be None (random initialization), the path of a "
-        f"weights file, or a published set ({offer}), received {os.fspath(weights)!r}, "
+        f"weights file, or a published set ({offer}), received {weights!r}, "
         "which is neither a published set nor an existing file"
     )
 
@@ -141,7 +157,7 @@ def _has_constant(channels: int, statistics: dict[str, Any]) -> bool:
 def _taps(row, made: graph.Graph, features, depth) -> tuple[str, ...]:
     if features is None:
         return row.features[:depth]
-    if isinstance(features, str) or not features:
+    if isinstance(features, str) or not isinstance(features, Iterable) or not list(features):
         raise ValueError(
             f"`backbone_features` must be a list of layer names, received {features!r}"
         )
@@ -151,13 +167,16 @@ def _taps(row, made: graph.Graph, features, depth) -> tuple[str, ...]:
                 f"`backbone_features` must name layers of {row.name!r}, received {tap!r}"
                 + near(tap, made.maps)
             )
-    strides = [scale.nominal for scale in made.scales(features)]
-    if strides != sorted(strides):
+    return tuple(features)
+
+
+def _check_order(taps: tuple[str, ...], scales: tuple[Scale, ...]) -> None:
+    levels = [scale.nominal for scale in scales]
+    if levels != sorted(levels):
         raise ValueError(
             "`backbone_features` must be ordered from the finest map to the coarsest, received "
-            f"{list(features)} with strides {strides}"
+            f"{list(taps)} with strides {levels}"
         )
-    return tuple(features)
 
 
 def _load(made: graph.Graph, backbone: keras.Model, file, statistics) -> None:

@@ -70,7 +70,7 @@ def info(name: str) -> BackboneInfo:
         >>> row.paper.arxiv
         '1512.03385'
     """
-    if name not in _REGISTRY:
+    if not isinstance(name, str) or name not in _REGISTRY:
         raise ValueError(
             f"`backbone` must be one of segzoo.backbones.names(), received {name!r}"
             + near(name, _REGISTRY)

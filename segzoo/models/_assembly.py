@@ -70,6 +70,7 @@ class Network:
             output_stride=output_stride,
             preprocessing=preprocessing,
             features=backbone_features,
+            pretrained=self.weights is not None or backbone_weights is not None,
         )
         if len(found.levels) < least:
             raise ValueError(

@@ -4,7 +4,7 @@ import keras
 import pytest
 
 from segzoo import backbones
-from segzoo.backbones._rows import Published, every_stays, none_stays
+from segzoo.backbones._rows import Published, Variant, every_stays, none_stays
 from segzoo.backbones.encoder import encoder
 from segzoo.backbones.rebuild import rebuild, stable_names
 from tests.backbones import networks
@@ -138,3 +138,44 @@ def test_stable_names_are_those_of_a_first_build():
     names = stable_names(network())
     assert sorted(names.values()) == ["add", "add_1", "block_7", "conv2d", "conv2d_1", "re_lu"]
     assert names["block_7"] == "block_7"
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("padding", "first", "second"),
+    [
+        ("symmetric", (1, 1), (1, 1)),
+        (40, (0, 1), (0, 1)),  # TensorFlow's on 40 rows, then on 20
+        (41, (1, 1), (1, 1)),  # on 41, then on 21
+        (42, (0, 1), (1, 1)),
+    ],
+)
+def test_strides_are_padded_as_another_library_does(padding, first, second):
+    source = strided_pair(3, "same")
+    image = keras.Input((None, None, 2))
+    made = rebuild(source, image, image, output_stride=4, variant=Variant(padding=padding))
+    ours = keras.Model(image, made.maps["plain_1"])
+    x = other = keras.Input((None, None, 2))
+    for place, pad in enumerate((first, second)):
+        x = keras.layers.ZeroPadding2D((pad, pad))(x)
+        x = keras.layers.Conv2D(2, 3, strides=2, padding="valid")(x)
+        x = keras.layers.Conv2D(2, 3, padding="same", name=f"plain_{place}")(x)
+    expected = keras.Model(other, x)
+    expected.set_weights(source.get_weights())
+    ours.set_weights(source.get_weights())
+    image = networks.image(33, 38, channels=2) / 255
+    (a,), (b,) = networks.maps(ours, image), networks.maps(expected, image)
+    assert networks.relative_difference(a, b) < 1e-6
+
+
+@pytest.mark.core
+def test_patches_that_an_image_does_not_fill_are_dropped_where_they_were():
+    x = image = keras.Input((40, 40, 2))
+    x = keras.layers.Conv2D(2, 4, strides=4, padding="valid", name="patches")(x)
+    source = keras.Model(image, keras.layers.Conv2D(2, 2, strides=2, name="plain_1")(x))
+    rows = {}
+    for rounds_up in (True, False):
+        image = keras.Input((39, 46, 2))
+        made = rebuild(source, image, image, output_stride=8, variant=Variant(rounds_up=rounds_up))
+        rows[rounds_up] = made.maps["plain_1"].shape[1:3]
+    assert rows == {True: (5, 6), False: (4, 5)}

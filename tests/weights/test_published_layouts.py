@@ -57,7 +57,7 @@ def test_resnet50_with_and_without_its_classifier(tmp_path, rng):
 
 @pytest.mark.slow
 def test_efficientnet_b0(tmp_path, rng):
-    network = segzoo.backbones.info("efficientnetb0").source.network(None)
+    network = segzoo.backbones.build("efficientnetb0", weights=None)
     path = tmp_path / "efficientnet-b0_weights_tf_dim_ordering_tf_kernels_autoaugment_notop.h5"
     layers = publish(network, path, rng)
     assert {"stem_conv", "block1a_dwconv", "block2a_se_reduce", "block7a_project_bn"} <= set(layers)

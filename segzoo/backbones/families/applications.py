@@ -3,8 +3,7 @@
 Taps are the last map of each resolution, behind its activation where the network has one there;
 MobileNetV2 is tapped where it expands before a stride, which is its widest map, pre-activation
 networks (ResNetV2, DenseNet, ConvNeXt) behind the normalization that the strided block starts
-with. ResNet is built directly, in `resnet.py`; EfficientNet B0 to B7 come from the `efficientnet`
-package, in `efficientnet.py`.
+with. ResNet, VGG and EfficientNet B0 to B7 are built directly, in files of their own.
 """
 
 from collections.abc import Callable, Mapping
@@ -74,12 +73,6 @@ def _resnetv2(name: str) -> tuple[str, ...]:
     return ("conv1_conv", *before, "post_relu")
 
 
-def _vgg(name: str) -> tuple[str, ...]:
-    last = 3 if name == "vgg16" else 4
-    stages = (f"block3_conv{last} block4_conv{last} block5_conv{last}").split()
-    return ("block2_conv2", *stages, "block5_pool")
-
-
 def _efficientnetv2(name: str) -> tuple[str, ...]:
     # The first three stages are fused: what they expand is strided already.
     variant = name.removeprefix("efficientnetv2")
@@ -130,16 +123,6 @@ ROWS = [
         },
         _resnetv2,
         published={"stays": every_stays},
-    ),
-    *_rows(
-        "vgg",
-        "caffe",
-        papers.VGG,
-        {
-            "VGG16": ((128, 256, 512, 512, 512), 14_714_688),
-            "VGG19": ((128, 256, 512, 512, 512), 20_024_384),
-        },
-        _vgg,
     ),
     *_rows(
         "densenet",

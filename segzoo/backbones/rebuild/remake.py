@@ -1,6 +1,5 @@
 """Make one layer anew from the config of the published one."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -14,7 +13,6 @@ from segzoo.layers.normalization import BatchNormalization
 def remake(
     operation: keras.Operation,
     changes: dict[str, Any],
-    family: Callable[[Any, type, dict], tuple[type, dict]] | None = None,
     normalization: dict[str, Any] | None = None,
 ) -> keras.Operation:
     """Make an operation anew.
@@ -22,7 +20,6 @@ def remake(
     Args:
         operation: a layer or a bare operation.
         changes: entries of its config.
-        family: what the family changes, from (layer, class, config) to class and config.
         normalization: entries of the config of a batch normalization.
 
     Returns:
@@ -38,8 +35,6 @@ def remake(
         config["activation"] = activations.get(config["activation"])  # exact GELU for ONNX
     elif kind is layers.Conv2D and max(changes.get("dilation_rate", (1,))) > 1:
         kind = DilatedConv2D
-    if family is not None:
-        kind, config = family(operation, kind, config)
     if "data_format" in config:
         config["data_format"] = "channels_last"
     return kind.from_config(config | changes)

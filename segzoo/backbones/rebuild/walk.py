@@ -112,7 +112,7 @@ class _Walker:
 
     def _make(self, operation, **changes):
         changes["name"] = self.names[operation.name]
-        made = remake(operation, changes, self.rules.remake, self.normalization)
+        made = remake(operation, changes, self.normalization)
         if isinstance(operation, layers.Layer):
             self.layers.append((operation, made))
         return made
