@@ -185,6 +185,7 @@ def tiny_backbone(channels: int = 3, name: str = "tiny", output_stride: int = 32
             strides=1 if dense else 2,
             dilation_rate=2**stage // output_stride if dense else 1,
             padding="same",
+            data_format="channels_last",
             activation="silu",
             name=f"{name}_stage_{stage}",
         )(x)

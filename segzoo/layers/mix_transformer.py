@@ -98,25 +98,28 @@ class OverlapPatchEmbedding(keras.layers.Layer):
         self.strides = positive_int("strides", strides)
         self.dilation_rate = positive_int("dilation_rate", dilation_rate)
         self.epsilon = epsilon
-        if patch_size % 2 == 0 or patch_size <= strides:
+        if self.patch_size % 2 == 0 or self.patch_size <= self.strides:
             raise ValueError(
                 "`patch_size` must be odd and larger than `strides`, so that patches overlap; "
                 f"received patch_size={patch_size}, strides={strides}"
             )
-        if strides > 1 and dilation_rate > 1:
+        if self.strides > 1 and self.dilation_rate > 1:
             raise ValueError(
                 "`strides` and `dilation_rate` cannot both be above 1, received "
                 f"strides={strides}, dilation_rate={dilation_rate}"
             )
         style = {"dtype": self.dtype_policy}
         self.pad = keras.layers.ZeroPadding2D(
-            patch_size // 2 * dilation_rate, data_format="channels_last", name="pad", **style
+            self.patch_size // 2 * self.dilation_rate,
+            data_format="channels_last",
+            name="pad",
+            **style,
         )
         self.conv = keras.layers.Conv2D(
-            filters,
-            patch_size,
-            strides,
-            dilation_rate=dilation_rate,
+            self.filters,
+            self.patch_size,
+            self.strides,
+            dilation_rate=self.dilation_rate,
             data_format="channels_last",
             name="conv",
             **style,
@@ -206,19 +209,24 @@ class EfficientSelfAttention(keras.layers.Layer):
         self.reduction = positive_int("reduction", reduction)
         self.dilation_rate = positive_int("dilation_rate", dilation_rate)
         self.epsilon = epsilon
-        if filters % heads:
+        if self.filters % self.heads:
             raise ValueError(
                 "`filters` must be a multiple of `heads`, received "
                 f"filters={filters}, heads={heads}"
             )
         style = {"dtype": self.dtype_policy}
-        self.query = _linear(filters, "query", **style)
-        self.key = _linear(filters, "key", **style)
-        self.value = _linear(filters, "value", **style)
-        self.project = _linear(filters, "project", **style)
-        if reduction > 1:
+        self.query = _linear(self.filters, "query", **style)
+        self.key = _linear(self.filters, "key", **style)
+        self.value = _linear(self.filters, "value", **style)
+        self.project = _linear(self.filters, "project", **style)
+        if self.reduction > 1:
             self.reduce = keras.layers.Conv2D(
-                filters, reduction, reduction, data_format="channels_last", name="reduce", **style
+                self.filters,
+                self.reduction,
+                self.reduction,
+                data_format="channels_last",
+                name="reduce",
+                **style,
             )
             self.norm = keras.layers.LayerNormalization(epsilon=epsilon, name="norm", **style)
 
@@ -313,12 +321,13 @@ class MixFeedForward(keras.layers.Layer):
         self.expansion = positive_int("expansion", expansion)
         self.dilation_rate = positive_int("dilation_rate", dilation_rate)
         style = {"dtype": self.dtype_policy}
-        self.expand = _linear(filters * expansion, "expand", **style)
-        kind = _dilated.DepthwiseConv2D if dilation_rate > 1 else keras.layers.DepthwiseConv2D
+        self.expand = _linear(self.filters * self.expansion, "expand", **style)
+        dilated = self.dilation_rate > 1
+        kind = _dilated.DepthwiseConv2D if dilated else keras.layers.DepthwiseConv2D
         self.mix = kind(
             3,
             padding="same",
-            dilation_rate=dilation_rate,
+            dilation_rate=self.dilation_rate,
             # He's, of the nine pixels that a channel sees. Keras's own count all channels, which
             # would leave next to nothing of a wide map.
             depthwise_initializer=keras.initializers.RandomNormal(stddev=math.sqrt(2 / 9)),
@@ -326,7 +335,7 @@ class MixFeedForward(keras.layers.Layer):
             name="mix",
             **style,
         )
-        self.shrink = _linear(filters, "shrink", **style)
+        self.shrink = _linear(self.filters, "shrink", **style)
 
     def build(self, input_shape) -> None:
         wide = (*input_shape[:-1], self.filters * self.expansion)

@@ -5,11 +5,13 @@ Convolution for Semantic Image Segmentation", arXiv 1706.05587), in which a stri
 becomes the spacing of every later window.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
 from keras import ops
 
+from segzoo.layers._arguments import as_int, positive_int
 from segzoo.layers.resize import size_of
 
 
@@ -52,16 +54,16 @@ class DilatedPooling2D(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.pool_size = (pool_size,) * 2 if isinstance(pool_size, int) else tuple(pool_size)
-        if len(self.pool_size) != 2 or min(self.pool_size) < 1:
+        sizes = (pool_size,) * 2 if as_int(pool_size) is not None else pool_size
+        sizes = tuple(as_int(size) or 0 for size in sizes) if isinstance(sizes, Iterable) else ()
+        if len(sizes) != 2 or min(sizes) < 1:
             raise ValueError(
-                f"`pool_size` must be one or two ints >= 1, received pool_size={pool_size}"
+                f"`pool_size` must be one or two ints >= 1, received pool_size={pool_size!r}"
             )
-        if dilation_rate < 1:
-            raise ValueError(f"`dilation_rate` must be >= 1, received {dilation_rate=}")
+        self.pool_size = sizes
         if mode not in ("max", "average"):
             raise ValueError(f"`mode` must be 'max' or 'average', received {mode=}")
-        self.dilation_rate = dilation_rate
+        self.dilation_rate = positive_int("dilation_rate", dilation_rate)
         self.mode = mode
 
     def call(self, inputs):
@@ -178,9 +180,7 @@ class PhaseShift2D(keras.layers.Layer):
 
     def __init__(self, dilation_rate: int = 1, **kwargs: Any):
         super().__init__(**kwargs)
-        if dilation_rate < 1:
-            raise ValueError(f"`dilation_rate` must be >= 1, received {dilation_rate=}")
-        self.dilation_rate = dilation_rate
+        self.dilation_rate = positive_int("dilation_rate", dilation_rate)
 
     def call(self, inputs):
         """Shift a map."""

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from segzoo.layers._arguments import as_int
+from segzoo.layers._arguments import as_int, positive_int
 
 INTERPOLATIONS = ("bilinear", "nearest", "nearest_floor")
 
@@ -28,7 +28,9 @@ def resize(x, height, width, interpolation: str = "bilinear", align_corners: boo
         return x
     if static and interpolation == "bilinear" and not align_corners:
         # In float32: XLA's gradient of the operation has no 16-bit form.
-        y = ops.image.resize(ops.cast(x, "float32"), (height, width), interpolation="bilinear")
+        y = ops.image.resize(
+            ops.cast(x, "float32"), (height, width), "bilinear", data_format="channels_last"
+        )
         return ops.cast(y, x.dtype)
     if static and height % rows == width % columns == 0 and not align_corners:
         return ops.repeat(ops.repeat(x, height // rows, axis=1), width // columns, axis=2)
@@ -44,8 +46,9 @@ def resize(x, height, width, interpolation: str = "bilinear", align_corners: boo
 def _weights(out_size, in_size, interpolation, align_corners, dtype):
     """The (out_size, in_size) matrix of interpolation weights along one axis."""
     out_float, in_float = ops.cast(out_size, "float32"), ops.cast(in_size, "float32")
-    target = ops.cast(ops.arange(out_size), "float32")
-    source = ops.cast(ops.arange(in_size), "float32")
+    # Without a type they would count in an integer as wide as floatx: int16 beside float16.
+    target = ops.cast(ops.arange(out_size, dtype="int32"), "float32")
+    source = ops.cast(ops.arange(in_size, dtype="int32"), "float32")
     if align_corners:  # the centers of the corner pixels stay where they are
         position = target * (in_float - 1.0) / ops.maximum(out_float - 1.0, 1.0)
     else:  # pixel i covers [i, i + 1), so its center is at i + 1/2
@@ -203,9 +206,7 @@ class Upsample(keras.layers.Layer):
 
     def __init__(self, factor: int = 2, interpolation: str = "bilinear", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if factor < 1:
-            raise ValueError(f"`factor` must be >= 1, received factor={factor}")
-        self.factor = factor
+        self.factor = positive_int("factor", factor)
         self.interpolation = _check_interpolation(interpolation)
 
     def call(self, x):

@@ -247,7 +247,7 @@ def boundary_distance(height: Any, width: Any, ratio: float) -> Any:
 
 def _near_edge(height: Any, width: Any, distance: Any) -> Any:
     """Returns (H, W, 1) booleans: whether the image's edge is within `distance`."""
-    rows, columns = ops.arange(height), ops.arange(width)
+    rows, columns = (ops.arange(size, dtype="int32") for size in (height, width))
     rows = ops.minimum(rows, height - 1 - rows) < distance
     columns = ops.minimum(columns, width - 1 - columns) < distance
     near = ops.logical_or(ops.expand_dims(rows, 1), ops.expand_dims(columns, 0))

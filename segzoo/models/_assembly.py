@@ -8,6 +8,7 @@
 Checks of arguments that builders share are here too.
 """
 
+import numbers
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -147,6 +148,8 @@ def check_input_shape(
 
 def check_activation(activation: str | None, classes: int) -> str | None:
     """Raise ValueError unless `activation` is one that an output can have."""
+    if activation == "linear":  # Keras's word for none
+        return None
     check_option("activation", activation, ACTIVATIONS)
     if activation == "softmax" and classes == 1:
         raise ValueError(
@@ -169,18 +172,18 @@ def check_auxiliary(auxiliary: int | None) -> int | None:
 
 def check_option(argument: str, value: Any, accepted: Sequence[Any]) -> Any:
     """`value`, or ValueError unless it is one of `accepted`."""
-    hashable = value is None or isinstance(value, str | int)
-    if not hashable or isinstance(value, bool) or value not in accepted:
+    choice = value if value is None or isinstance(value, str) else as_int(value)
+    if choice not in accepted or (choice is None and value is not None):
         raise ValueError(f"`{argument}` must be one of {accepted}, received {argument}={value!r}")
-    return value
+    return choice
 
 
 def check_rate(argument: str, value: float) -> float:
-    """`value`, or ValueError unless it is a dropout rate."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    """`value` as a float, or ValueError unless it is a dropout rate."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not number or not 0 <= value < 1:
         raise ValueError(f"`{argument}` must be in [0, 1), received {argument}={value!r}")
-    return value
+    return float(value)
 
 
 def check_widths(argument: str, values: Sequence[int], least: int = 1) -> tuple[int, ...]:

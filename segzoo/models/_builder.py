@@ -1,10 +1,11 @@
-"""What a call of a builder answers to an argument that it does not have."""
+"""What every builder does with a call: it names near arguments, and checks those that all share."""
 
 import difflib
 import functools
 import inspect
-from collections.abc import Callable
-from typing import ParamSpec
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec
 
 import keras
 
@@ -21,6 +22,7 @@ _ELSEWHERE = {
     "decoder_channels": "`decoder_filters`",
     "decoder_block_type": "`upsampling`",
     "decoder_use_batchnorm": "`normalization`",
+    "decoder_attention_type": "`attention`",
     "encoder_depth": "`backbone_features`, which picks the maps",
     "encoder_freeze": "`model.get_layer('backbone').trainable = False`",
     "encoder_output_stride": "`output_stride`",
@@ -29,17 +31,63 @@ _ELSEWHERE = {
 
 
 def builder(function: Callable[P, keras.Model]) -> Callable[P, keras.Model]:
-    """Name near arguments, and other libraries' words for ours, where one is unknown."""
-    known = list(inspect.signature(function).parameters)
+    """Check the arguments that all builders have; name near ones where one is unknown."""
+    signature = inspect.signature(function)
+    known = list(signature.parameters)
 
     @functools.wraps(function)
     def build(*args: P.args, **kwargs: P.kwargs) -> keras.Model:
         for argument in kwargs:
             if argument not in known:
                 raise TypeError(_unknown(function.__name__, argument, known))
+        given = signature.bind(*args, **kwargs).arguments
+        for argument, check in _CHECKS.items():
+            if argument in given:
+                check(argument, given[argument])
+        own_encoder = "backbone" in known and given.get("backbone", _default(signature)) is None
+        if own_encoder and given.get("backbone_features") is not None:
+            raise ValueError(
+                "`backbone_features` must be None with `backbone=None`, since the builder's own "
+                f"encoder is used as a whole; received {given['backbone_features']!r}"
+            )
         return function(*args, **kwargs)
 
     return build
+
+
+def check_flag(argument: str, value: bool) -> bool:
+    """`value` as a bool, or ValueError: a text such as "no" would count as true."""
+    if type(value).__name__ not in ("bool", "bool_"):
+        raise ValueError(f"`{argument}` must be True or False, received {argument}={value!r}")
+    return bool(value)
+
+
+def _check_file(argument: str, value: Any) -> None:
+    if not (value is None or isinstance(value, str | os.PathLike)):
+        raise ValueError(
+            f"`{argument}` must be None, the name of published weights or the path of a weights "
+            f"file, received {argument}={value!r}"
+        )
+
+
+def _check_names(argument: str, value: Any) -> None:
+    listed = isinstance(value, Iterable) and not isinstance(value, str | bytes)
+    if value is not None and not (listed and all(isinstance(name, str) for name in value)):
+        raise ValueError(
+            f"`{argument}` must be None or a list of layer names, received {argument}={value!r}"
+        )
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "backbone_weights": _check_file,
+    "backbone_features": _check_names,
+    "weights": _check_file,
+    "preprocessing": check_flag,
+}
+
+
+def _default(signature: inspect.Signature) -> Any:
+    return signature.parameters["backbone"].default
 
 
 def _unknown(name: str, argument: str, known: list[str]) -> str:

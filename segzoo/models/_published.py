@@ -187,7 +187,9 @@ def _network(
     else:
         low, x = None, _mobilenet(shape, normalize)(image)  # (B, H/8, W/8, 320)
 
-    pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, name="image_pooling_mean")(x)
+    pooled = keras.layers.GlobalAveragePooling2D(
+        keepdims=True, data_format="channels_last", name="image_pooling_mean"
+    )(x)
     pooled = _conv(pooled, 256, "image_pooling")
     branches = [_resize(pooled, x, "image_pooling_resize"), _conv(x, 256, "aspp0")]
     if low is not None:
@@ -205,7 +207,7 @@ def _network(
         x = separable_conv(x, 256, "decoder_conv0", epsilon=1e-5)
         x = separable_conv(x, 256, "decoder_conv1", epsilon=1e-5)  # (B, H/4, W/4, 256)
 
-    logits = keras.layers.Conv2D(classes, 1, name=classifier)(x)
+    logits = keras.layers.Conv2D(classes, 1, data_format="channels_last", name=classifier)(x)
     logits = _resize(logits, image, "logits_resize", dtype="float32")
     outputs = _heads.activate(logits, classes, activation)
     return keras.Model(image, outputs, name=name), keras.Model(image, x, name=name)
@@ -213,7 +215,7 @@ def _network(
 
 def _conv(x, filters: int, name: str):
     """1x1 convolution, batch normalization, ReLU."""
-    x = keras.layers.Conv2D(filters, 1, use_bias=False, name=name)(x)
+    x = keras.layers.Conv2D(filters, 1, use_bias=False, data_format="channels_last", name=name)(x)
     x = BatchNormalization(epsilon=1e-5, name=f"{name}_BN")(x)
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 
@@ -240,18 +242,23 @@ def _mobilenet(shape, normalize) -> keras.Model:
     norm = {"epsilon": 1e-3, "momentum": 0.999}
     image = keras.Input(shape, name="image")
     x = image if normalize is None else normalize(image)
-    x = keras.layers.Conv2D(32, 3, strides=2, padding="same", use_bias=False, name="Conv")(x)
+    x = keras.layers.Conv2D(
+        32, 3, strides=2, padding="same", use_bias=False, data_format="channels_last", name="Conv"
+    )(x)
     x = BatchNormalization(**norm, name="Conv_BN")(x)
     x = keras.layers.ReLU(6.0, name="Conv_relu")(x)
     for place, (filters, stride, rate) in enumerate(_MOBILENET_BLOCKS):
         prefix = f"expanded_conv_{place}_" if place else "expanded_conv_"
         inputs, channels = x, x.shape[-1]
         if place:  # the first block does not expand
-            x = keras.layers.Conv2D(6 * channels, 1, use_bias=False, name=f"{prefix}expand")(x)
+            x = keras.layers.Conv2D(
+                6 * channels, 1, use_bias=False, data_format="channels_last", name=f"{prefix}expand"
+            )(x)
             x = BatchNormalization(**norm, name=f"{prefix}expand_BN")(x)
             x = keras.layers.ReLU(6.0, name=f"{prefix}expand_relu")(x)
         x = keras.layers.DepthwiseConv2D(
             3,
+            data_format="channels_last",
             strides=stride,
             dilation_rate=rate,
             padding="same",
@@ -260,7 +267,9 @@ def _mobilenet(shape, normalize) -> keras.Model:
         )(x)
         x = BatchNormalization(**norm, name=f"{prefix}depthwise_BN")(x)
         x = keras.layers.ReLU(6.0, name=f"{prefix}depthwise_relu")(x)
-        x = keras.layers.Conv2D(filters, 1, use_bias=False, name=f"{prefix}project")(x)
+        x = keras.layers.Conv2D(
+            filters, 1, use_bias=False, data_format="channels_last", name=f"{prefix}project"
+        )(x)
         x = BatchNormalization(**norm, name=f"{prefix}project_BN")(x)
         if stride == 1 and filters == channels:
             x = keras.layers.Add(name=f"{prefix}add")([inputs, x])

@@ -14,7 +14,7 @@ import keras
 from segzoo.layers._arguments import positive_int
 from segzoo.models._assembly import Network, check_option, check_rate, check_widths
 from segzoo.models._atrous import OUTPUT_STRIDES, atrous_pyramid
-from segzoo.models._builder import builder
+from segzoo.models._builder import builder, check_flag
 from segzoo.models._style import Style
 
 
@@ -92,9 +92,10 @@ def DeepLabV3(
         auxiliary=auxiliary,
         name=name,
     )
-    check_option("output_stride", output_stride, OUTPUT_STRIDES)
-    positive_int("aspp_filters", aspp_filters)
-    check_rate("dropout", dropout)
+    output_stride = check_option("output_stride", output_stride, OUTPUT_STRIDES)
+    aspp_filters = positive_int("aspp_filters", aspp_filters)
+    check_flag("separable", separable)
+    dropout = check_rate("dropout", dropout)
     if aspp_dilations is not None:
         aspp_dilations = check_widths("aspp_dilations", aspp_dilations)
     features = network.encode(

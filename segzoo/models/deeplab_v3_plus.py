@@ -17,7 +17,7 @@ from segzoo.layers._arguments import positive_int
 from segzoo.models import _published
 from segzoo.models._assembly import Network, check_option, check_rate, check_widths
 from segzoo.models._atrous import OUTPUT_STRIDES, atrous_pyramid
-from segzoo.models._builder import builder
+from segzoo.models._builder import builder, check_flag
 from segzoo.models._features import Features
 from segzoo.models._style import Style
 
@@ -121,11 +121,12 @@ def DeepLabV3Plus(
         auxiliary=auxiliary,
         name=name,
     )
-    check_option("output_stride", output_stride, OUTPUT_STRIDES)
-    positive_int("aspp_filters", aspp_filters)
-    positive_int("low_level_filters", low_level_filters)
-    positive_int("decoder_filters", decoder_filters)
-    check_rate("dropout", dropout)
+    output_stride = check_option("output_stride", output_stride, OUTPUT_STRIDES)
+    aspp_filters = positive_int("aspp_filters", aspp_filters)
+    check_flag("separable", separable)
+    low_level_filters = positive_int("low_level_filters", low_level_filters)
+    decoder_filters = positive_int("decoder_filters", decoder_filters)
+    dropout = check_rate("dropout", dropout)
     if aspp_dilations is not None:
         aspp_dilations = check_widths("aspp_dilations", aspp_dilations)
     if weights is not None and _published.is_published(backbone, weights):

@@ -167,7 +167,7 @@ def FCN(
         Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation",
         CVPR 2015, arXiv 1411.4038, figure 3.
     """
-    check_option("stride", stride, LEVELS)
+    stride = check_option("stride", stride, LEVELS)
     network = Network(
         f"fcn_{stride}s",
         classes,
@@ -177,8 +177,8 @@ def FCN(
         auxiliary=auxiliary,
         name=name,
     )
-    positive_int("head_filters", head_filters)
-    check_rate("dropout", dropout)
+    head_filters = positive_int("head_filters", head_filters)
+    dropout = check_rate("dropout", dropout)
     if backbone_features is None and isinstance(backbone, str):
         backbone_features = _taps(backbone, stride)
     features = network.encode(

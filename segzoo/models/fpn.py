@@ -142,14 +142,15 @@ def FPN(
         auxiliary=auxiliary,
         name=name,
     )
-    positive_int("pyramid_filters", pyramid_filters)
-    if positive_int("decoder_filters", decoder_filters) % 32:
+    pyramid_filters = positive_int("pyramid_filters", pyramid_filters)
+    decoder_filters = positive_int("decoder_filters", decoder_filters)
+    if decoder_filters % 32:
         raise ValueError(
             "`decoder_filters` must be a multiple of 32, the number of groups of the group "
             f"normalization, received decoder_filters={decoder_filters}"
         )
     check_option("merge", merge, MERGES)
-    check_rate("dropout", dropout)
+    dropout = check_rate("dropout", dropout)
     features = network.encode(
         backbone,
         backbone_weights=backbone_weights,

@@ -132,7 +132,7 @@ def LinkNet(
         auxiliary=auxiliary,
         name=name,
     )
-    positive_int("final_filters", final_filters)
+    final_filters = positive_int("final_filters", final_filters)
     features = network.encode(
         backbone,
         backbone_weights=backbone_weights,

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import keras
 
 from segzoo.layers._arguments import positive_int
-from segzoo.models._assembly import Network, check_option, check_rate, check_widths
+from segzoo.models._assembly import Network, check_option, check_rate
 from segzoo.models._builder import builder
 from segzoo.models._features import Features
-from segzoo.models._pyramid_pooling import pyramid_pooling
+from segzoo.models._pyramid_pooling import check_bin_sizes, pyramid_pooling
 from segzoo.models._style import Style
 
 OUTPUT_STRIDES = (8, 16, 32)
@@ -105,12 +105,10 @@ def PSPNet(
         auxiliary=auxiliary,
         name=name,
     )
-    check_option("output_stride", output_stride, OUTPUT_STRIDES)
-    bins = check_widths("bin_sizes", bin_sizes)
-    if len(set(bins)) < len(bins):
-        raise ValueError(f"`bin_sizes` must not repeat a size, received bin_sizes={bin_sizes}")
-    positive_int("decoder_filters", decoder_filters)
-    check_rate("dropout", dropout)
+    output_stride = check_option("output_stride", output_stride, OUTPUT_STRIDES)
+    bin_sizes = check_bin_sizes(bin_sizes)
+    decoder_filters = positive_int("decoder_filters", decoder_filters)
+    dropout = check_rate("dropout", dropout)
     features = network.encode(
         backbone,
         backbone_weights=backbone_weights,
@@ -119,5 +117,7 @@ def PSPNet(
         output_stride=output_stride,
         least=1,
     )
-    x = pspnet(features, Style(), bin_sizes=bins, decoder_filters=decoder_filters, dropout=dropout)
+    x = pspnet(
+        features, Style(), bin_sizes=bin_sizes, decoder_filters=decoder_filters, dropout=dropout
+    )
     return network.model(network.head(x))

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from segzoo import backbones
 from segzoo.models._assembly import Network, check_option, check_rate, check_widths
@@ -97,7 +98,8 @@ def _dropout(x, rate: float, place: str):
 
 def _dropout_rates(rates: float | Sequence[float], count: int) -> tuple[float, ...]:
     """One checked rate for each stage."""
-    rates = tuple(rates) if isinstance(rates, Iterable) else (rates,) * count
+    several = isinstance(rates, Iterable) and not isinstance(rates, str) and np.ndim(rates)
+    rates = tuple(rates) if several else (rates,) * count
     if len(rates) != count:
         raise ValueError(
             f"`decoder_dropout` must be one rate, or one for each of the {count} "
@@ -187,8 +189,8 @@ def UNet(
         auxiliary=auxiliary,
         name=name,
     )
-    check_option("upsampling", upsampling, UPSAMPLINGS)
-    check_option("attention", attention, ATTENTIONS)
+    upsampling = check_option("upsampling", upsampling, UPSAMPLINGS)
+    attention = check_option("attention", attention, ATTENTIONS)
     widths = check_widths("decoder_filters", decoder_filters)
     rates = _dropout_rates(decoder_dropout, len(widths))
     # The biases stay beside the normalization, as in the notebook's network.
@@ -217,6 +219,15 @@ def UNet(
     )
     outputs = network.head(x, kernel_regularizer=kernel_regularizer, full_size=stride == 1)
     return network.model(outputs)
+
+
+def _check_variant(variant: str) -> str:
+    """The variant in lower case, without the network's name in front, or ValueError."""
+    variants = [name.removeprefix("efficientnet") for name in backbones.names("efficientnet")]
+    short = variant.lower().removeprefix("efficientnet") if isinstance(variant, str) else None
+    if short not in variants:
+        raise ValueError(f"`variant` must be one of {variants}, received variant={variant!r}")
+    return short
 
 
 @builder
@@ -282,11 +293,8 @@ def EffNetUNet(
     """
     if decoder_dropout is None:
         decoder_dropout = _EFFNET_DROPOUT[: len(check_widths("decoder_filters", decoder_filters))]
-    if f"efficientnet{variant}" not in backbones.names("efficientnet"):
-        variants = [name.removeprefix("efficientnet") for name in backbones.names("efficientnet")]
-        raise ValueError(f"`variant` must be one of {variants}, received variant={variant!r}")
     return UNet(
-        f"efficientnet{variant}",
+        f"efficientnet{_check_variant(variant)}",
         classes,
         input_shape,
         decoder_filters=decoder_filters,

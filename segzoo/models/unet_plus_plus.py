@@ -22,7 +22,7 @@ import keras
 
 from segzoo.models._assembly import Network, check_option, check_rate, check_widths
 from segzoo.models._attention import ATTENTIONS, gate_skip, recalibrate
-from segzoo.models._builder import builder
+from segzoo.models._builder import builder, check_flag
 from segzoo.models._features import Features
 from segzoo.models._style import Style
 from segzoo.models._upsampling import UPSAMPLINGS, upsample
@@ -170,9 +170,10 @@ def UNetPlusPlus(
         auxiliary=auxiliary,
         name=name,
     )
-    check_option("upsampling", upsampling, UPSAMPLINGS)
-    check_option("attention", attention, ATTENTIONS)
-    check_rate("dropout", dropout)
+    upsampling = check_option("upsampling", upsampling, UPSAMPLINGS)
+    attention = check_option("attention", attention, ATTENTIONS)
+    dropout = check_rate("dropout", dropout)
+    check_flag("deep_supervision", deep_supervision)
     widths = check_widths("filters", filters, least=2)
     style = Style(
         normalization, block_activation, kernel_regularizer=kernel_regularizer, use_bias=True

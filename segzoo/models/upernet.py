@@ -18,10 +18,10 @@ from collections.abc import Sequence
 import keras
 
 from segzoo.layers._arguments import positive_int
-from segzoo.models._assembly import Network, check_rate, check_widths
+from segzoo.models._assembly import Network, check_rate
 from segzoo.models._builder import builder
 from segzoo.models._features import Features
-from segzoo.models._pyramid_pooling import pyramid_pooling
+from segzoo.models._pyramid_pooling import check_bin_sizes, pyramid_pooling
 from segzoo.models._style import Style
 
 
@@ -119,11 +119,9 @@ def UPerNet(
         auxiliary=auxiliary,
         name=name,
     )
-    bins = check_widths("bin_sizes", bin_sizes)
-    if len(set(bins)) < len(bins):
-        raise ValueError(f"`bin_sizes` must not repeat a size, received bin_sizes={bin_sizes}")
-    positive_int("decoder_filters", decoder_filters)
-    check_rate("dropout", dropout)
+    bin_sizes = check_bin_sizes(bin_sizes)
+    decoder_filters = positive_int("decoder_filters", decoder_filters)
+    dropout = check_rate("dropout", dropout)
     features = network.encode(
         backbone,
         backbone_weights=backbone_weights,
@@ -133,7 +131,7 @@ def UPerNet(
     x = upernet(
         features.from_level(4),
         Style(),
-        bin_sizes=bins,
+        bin_sizes=bin_sizes,
         decoder_filters=decoder_filters,
         dropout=dropout,
     )
