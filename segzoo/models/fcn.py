@@ -133,22 +133,28 @@ def FCN(
 
     Args:
         backbone: a name from `segzoo.backbones.names()`, or a `keras.Model` whose outputs are
-            feature maps, finest first.
-        classes: int >= 1, channels of the output.
-        input_shape: (height, width, channels); height and width at least 32 or None.
-        stride: 8, 16 or 32: the stride of the finest map that is scored.
+            feature maps, finest first. Defaults to `"vgg16"`.
+        classes: int >= 1, channels of the output. Defaults to 1.
+        input_shape: (height, width, channels); height and width are at least 32, or None for any
+            size. Defaults to (None, None, 3).
+        stride: 8, 16 or 32: the stride of the finest map that is scored. Defaults to 8.
         head_filters: int >= 1, channels of the 7x7 and the 1x1 convolution on the last map.
-        dropout: rate in [0, 1), after each of the two; the paper's is 0.5.
-        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` or the path
-            of a weights file.
-        backbone_features: names of backbone layers of strides 8, 16 and 32 that replace the taps.
-        weights: path of whole-model weights, instead of `backbone_weights`.
+            Defaults to 1024.
+        dropout: rate in [0, 1), after each of the two; the paper's is 0.5. Defaults to 0.0.
+        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` (EfficientNet),
+            `"imagenet-nc"` (Mix Transformers) or the path of a weights file. Defaults to
+            `"imagenet"`.
+        backbone_features: layer names that replace the backbone's taps, finest first. They are of
+            the levels `stride` to 32. Defaults to None.
+        weights: path of whole-model weights, which replace `backbone_weights`. Defaults to None.
         auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
-            convolutional head; the outputs are then a list, the auxiliary output first.
+            convolutional head; the outputs are then a list, the auxiliary output first. Defaults to
+            None.
         activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
-            `"sigmoid"` is for multi-label; None gives logits.
+            `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to `"auto"`.
         preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
-        name: model name. Default: "fcn_8s", "fcn_16s" or "fcn_32s".
+            Defaults to True.
+        name: model name. Defaults to `"fcn_8s"`, `"fcn_16s"` or `"fcn_32s"`.
 
     Returns:
         A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes).

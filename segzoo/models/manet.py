@@ -94,24 +94,30 @@ def MANet(
 
     Args:
         backbone: a name from `segzoo.backbones.names()`, or a `keras.Model` whose outputs are
-            feature maps, finest first.
-        classes: int >= 1, channels of the output.
-        input_shape: (height, width, channels); height and width at least 32 or None.
+            feature maps, finest first. Defaults to `"resnet50"`.
+        classes: int >= 1, channels of the output. Defaults to 1.
+        input_shape: (height, width, channels); height and width are at least 32, or None for any
+            size. Defaults to (None, None, 3).
         decoder_filters: widths of the decoder's stages, coarsest first; each stage doubles the
             size. Stages beyond the input's size are left out; with fewer, the class scores are
-            resized to the input.
+            resized to the input. Defaults to (256, 128, 64, 32, 16).
         attention_filters: int >= 1, channels in which the position attention compares pixels.
-        reduction: int >= 1, divisor of the channels in the gates' bottlenecks.
-        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` or the path
-            of a weights file.
-        backbone_features: layer names that replace the backbone's taps, finest first.
-        weights: path of whole-model weights, instead of `backbone_weights`.
+            Defaults to 64.
+        reduction: int >= 1, divisor of the channels in the gates' bottlenecks. Defaults to 16.
+        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` (EfficientNet),
+            `"imagenet-nc"` (Mix Transformers) or the path of a weights file. Defaults to
+            `"imagenet"`.
+        backbone_features: layer names that replace the backbone's taps, finest first. Defaults to
+            None.
+        weights: path of whole-model weights, which replace `backbone_weights`. Defaults to None.
         auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
-            convolutional head; the outputs are then a list, the auxiliary output first.
+            convolutional head; the outputs are then a list, the auxiliary output first. Defaults to
+            None.
         activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
-            `"sigmoid"` is for multi-label; None gives logits.
+            `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to `"auto"`.
         preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
-        name: model name. Default: "manet".
+            Defaults to True.
+        name: model name. Defaults to `"manet"`.
 
     Returns:
         A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes).
@@ -140,8 +146,8 @@ def MANet(
         name=name,
     )
     widths = check_widths("decoder_filters", decoder_filters)
-    positive_int("attention_filters", attention_filters)
-    positive_int("reduction", reduction)
+    attention_filters = positive_int("attention_filters", attention_filters)
+    reduction = positive_int("reduction", reduction)
     features = network.encode(
         backbone,
         backbone_weights=backbone_weights,

@@ -119,23 +119,28 @@ def PAN(
 
     Args:
         backbone: a name from `segzoo.backbones.names()`, or a `keras.Model` whose outputs are
-            feature maps, finest first. The maps from stride 4 on
-            are used.
-        classes: int >= 1, channels of the output.
-        input_shape: (height, width, channels); height and width at least 32 or None.
+            feature maps, finest first. The maps of level 4 and coarser are used. Defaults to
+            `"resnet50"`.
+        classes: int >= 1, channels of the output. Defaults to 1.
+        input_shape: (height, width, channels); height and width are at least 32, or None for any
+            size. Defaults to (None, None, 3).
         output_stride: 8, 16 or 32, the stride of the backbone's last map; dilation replaces the
-            strides beyond it. A `keras.Model` keeps its own.
-        decoder_filters: int >= 1, channels of the decoder.
-        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` or the path
-            of a weights file.
-        backbone_features: layer names that replace the backbone's taps, finest first.
-        weights: path of whole-model weights, instead of `backbone_weights`.
+            strides beyond it. A `keras.Model` keeps its own. Defaults to 16.
+        decoder_filters: int >= 1, channels of the decoder. Defaults to 32.
+        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` (EfficientNet),
+            `"imagenet-nc"` (Mix Transformers) or the path of a weights file. Defaults to
+            `"imagenet"`.
+        backbone_features: layer names that replace the backbone's taps, finest first. Defaults to
+            None.
+        weights: path of whole-model weights, which replace `backbone_weights`. Defaults to None.
         auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
-            convolutional head; the outputs are then a list, the auxiliary output first.
+            convolutional head; the outputs are then a list, the auxiliary output first. Defaults to
+            None.
         activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
-            `"sigmoid"` is for multi-label; None gives logits.
+            `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to `"auto"`.
         preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
-        name: model name. Default: "pan".
+            Defaults to True.
+        name: model name. Defaults to `"pan"`.
 
     Returns:
         A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes).
@@ -163,8 +168,8 @@ def PAN(
         auxiliary=auxiliary,
         name=name,
     )
-    check_option("output_stride", output_stride, OUTPUT_STRIDES)
-    positive_int("decoder_filters", decoder_filters)
+    output_stride = check_option("output_stride", output_stride, OUTPUT_STRIDES)
+    decoder_filters = positive_int("decoder_filters", decoder_filters)
     features = network.encode(
         backbone,
         backbone_weights=backbone_weights,

@@ -135,33 +135,41 @@ def UNet(
     normalization; bilinear upsampling unless `upsampling="transpose"`.
 
     Args:
-        backbone: a name from `segzoo.backbones.names()`, a `keras.Model` whose outputs are feature
-            maps, finest first, or None for the encoder of Ronneberger et al. with the widths
-            `decoder_filters` reversed.
-        classes: int >= 1, channels of the output.
-        input_shape: (height, width, channels); height and width at least 32 or None.
+        backbone: a name from `segzoo.backbones.names()`, or a `keras.Model` whose outputs are
+            feature maps, finest first. None is the encoder of Ronneberger et al. with the widths
+            `decoder_filters` reversed. Defaults to `"resnet50"`.
+        classes: int >= 1, channels of the output. Defaults to 1.
+        input_shape: (height, width, channels); height and width are at least 32, or None for any
+            size. Defaults to (None, None, 3).
         decoder_filters: widths of the decoder's stages, coarsest first; each stage doubles the
             size. Stages beyond the input's size are left out; with fewer, the class scores are
-            resized to the input.
-        decoder_dropout: rate in [0, 1) of every stage, or one rate for each.
-        upsampling: `"bilinear"`, `"nearest"`, or `"transpose"`, a learned 2x2 convolution.
-        block_activation: activation inside the blocks.
-        normalization: `"batch"`, `"group"`, `"layer"`, `"instance"` or None, in the decoder and
-            in the encoder of `backbone=None`.
+            resized to the input. Defaults to (256, 128, 64, 32, 16).
+        decoder_dropout: rate in [0, 1) of every stage, or one rate for each. Defaults to 0.0.
+        upsampling: `"bilinear"`, `"nearest"` or `"transpose"`, a learned 2x2 convolution. Defaults
+            to `"bilinear"`.
+        block_activation: name or function, activation of the convolution blocks. Defaults to
+            `"relu"`.
+        normalization: `"batch"`, `"group"`, `"layer"`, `"instance"` or None, in the convolution
+            blocks of the decoder and of the builder's own encoder. Defaults to `"batch"`.
         attention: None; `"scse"`, concurrent squeeze and excitation (Roy et al. 2018) of each
             stage's concatenated maps and of its output; or `"gate"`, the gates of Attention U-Net
             (Oktay et al. 2018) on every skip, driven by the map that is about to be enlarged.
-        kernel_regularizer: of every convolution outside the backbone.
-        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` or the path
-            of a weights file.
-        backbone_features: layer names that replace the backbone's taps, finest first.
-        weights: path of whole-model weights, instead of `backbone_weights`.
+            Defaults to None.
+        kernel_regularizer: of every convolution outside the backbone. Defaults to None.
+        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` (EfficientNet),
+            `"imagenet-nc"` (Mix Transformers) or the path of a weights file. Defaults to
+            `"imagenet"`.
+        backbone_features: layer names that replace the backbone's taps, finest first. Defaults to
+            None.
+        weights: path of whole-model weights, which replace `backbone_weights`. Defaults to None.
         auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
-            convolutional head; the outputs are then a list, the auxiliary output first.
+            convolutional head; the outputs are then a list, the auxiliary output first. Defaults to
+            None.
         activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
-            `"sigmoid"` is for multi-label; None gives logits.
+            `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to `"auto"`.
         preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
-        name: model name. Default: "unet".
+            Defaults to True.
+        name: model name. Defaults to `"unet"`.
 
     Returns:
         A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes).
@@ -256,24 +264,40 @@ def EffNetUNet(
     The skips are the expand activations in front of the strided blocks 2a, 3a, 4a and 6a.
 
     Args:
-        variant: `"b0"` to `"b7"` or `"l2"`.
-        classes: int >= 1, channels of the output.
-        input_shape: (height, width, channels); height and width at least 32 or None.
-        decoder_filters: as in `UNet`.
-        decoder_dropout: as in `UNet`. None, the default, is (0.5, 0.5, 0.5, 0.25, 0.25), cut to the
-            number of `decoder_filters`.
-        upsampling: as in `UNet`.
-        block_activation: as in `UNet`.
-        normalization: as in `UNet`.
-        attention: as in `UNet`.
-        kernel_regularizer: as in `UNet`.
-        backbone_weights: as in `UNet`.
-        backbone_features: as in `UNet`.
-        weights: as in `UNet`.
-        auxiliary: as in `UNet`.
-        activation: as in `UNet`.
-        preprocessing: as in `UNet`.
-        name: model name. Default: "effnet_unet".
+        variant: `"b0"` to `"b7"` or `"l2"`. Defaults to `"b0"`.
+        classes: int >= 1, channels of the output. Defaults to 1.
+        input_shape: (height, width, channels); height and width are at least 32, or None for any
+            size. Defaults to (None, None, 3).
+        decoder_filters: widths of the decoder's stages, coarsest first; each stage doubles the
+            size. Stages beyond the input's size are left out; with fewer, the class scores are
+            resized to the input. Defaults to (256, 128, 64, 32, 16).
+        decoder_dropout: rate in [0, 1) of every stage, or one rate for each. None is (0.5, 0.5,
+            0.5, 0.25, 0.25), cut to the number of `decoder_filters`. Defaults to None.
+        upsampling: `"bilinear"`, `"nearest"` or `"transpose"`, a learned 2x2 convolution. Defaults
+            to `"bilinear"`.
+        block_activation: name or function, activation of the convolution blocks. Defaults to
+            `"relu"`.
+        normalization: `"batch"`, `"group"`, `"layer"`, `"instance"` or None, in the convolution
+            blocks of the decoder and of the builder's own encoder. Defaults to `"batch"`.
+        attention: None; `"scse"`, concurrent squeeze and excitation (Roy et al. 2018) of each
+            stage's concatenated maps and of its output; or `"gate"`, the gates of Attention U-Net
+            (Oktay et al. 2018) on every skip, driven by the map that is about to be enlarged.
+            Defaults to None.
+        kernel_regularizer: of every convolution outside the backbone. Defaults to None.
+        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` (EfficientNet),
+            `"imagenet-nc"` (Mix Transformers) or the path of a weights file. Defaults to
+            `"imagenet"`.
+        backbone_features: layer names that replace the backbone's taps, finest first. Defaults to
+            None.
+        weights: path of whole-model weights, which replace `backbone_weights`. Defaults to None.
+        auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
+            convolutional head; the outputs are then a list, the auxiliary output first. Defaults to
+            None.
+        activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
+            `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to `"auto"`.
+        preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
+            Defaults to True.
+        name: model name. Defaults to `"effnet_unet"`.
 
     Returns:
         A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes).

@@ -18,7 +18,7 @@ import keras
 from segzoo.layers import ResizeLike
 from segzoo.layers._arguments import positive_int
 from segzoo.models._assembly import Network, check_widths
-from segzoo.models._builder import builder
+from segzoo.models._builder import builder, check_flag
 from segzoo.models._features import Features
 from segzoo.models._style import Style
 
@@ -92,27 +92,32 @@ def UNet3Plus(
     supervision have 3x3 convolutions in front of the resize, as the usual output has.
 
     Args:
-        backbone: a name from `segzoo.backbones.names()`, a `keras.Model` whose outputs are feature
-            maps, finest first, or None for the authors' encoder.
-        classes: int >= 1, channels of the output.
-        input_shape: (height, width, channels); height and width at least 32 or None.
+        backbone: a name from `segzoo.backbones.names()`, or a `keras.Model` whose outputs are
+            feature maps, finest first. None is the authors' encoder. Defaults to None.
+        classes: int >= 1, channels of the output. Defaults to 1.
+        input_shape: (height, width, channels); height and width are at least 32, or None for any
+            size. Defaults to (None, None, 3).
         filters: widths of the encoder of `backbone=None` by level, finest first; not used with a
-            backbone.
-        skip_filters: int >= 1, channels of every skip; a node has as many times that as there
-            are levels.
-        deep_supervision: bool, whether every node has an output of its own.
-        normalization: `"batch"`, `"group"`, `"layer"`, `"instance"` or None, in encoder and
-            decoder.
-        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` or the path
-            of a weights file.
-        backbone_features: layer names that replace the backbone's taps, finest first.
-        weights: path of whole-model weights, instead of `backbone_weights`.
+            backbone. Defaults to (64, 128, 256, 512, 1024).
+        skip_filters: int >= 1, channels of every skip; a node has as many times that as there are
+            levels. Defaults to 64.
+        deep_supervision: bool, whether every node has an output of its own. Defaults to False.
+        normalization: `"batch"`, `"group"`, `"layer"`, `"instance"` or None, in the convolution
+            blocks of the decoder and of the builder's own encoder. Defaults to `"batch"`.
+        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` (EfficientNet),
+            `"imagenet-nc"` (Mix Transformers) or the path of a weights file. Defaults to
+            `"imagenet"`.
+        backbone_features: layer names that replace the backbone's taps, finest first. Defaults to
+            None.
+        weights: path of whole-model weights, which replace `backbone_weights`. Defaults to None.
         auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
-            convolutional head; the outputs are then a list, the auxiliary output first.
+            convolutional head; the outputs are then a list, the auxiliary output first. Defaults to
+            None.
         activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
-            `"sigmoid"` is for multi-label; None gives logits.
+            `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to `"auto"`.
         preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
-        name: model name. Default: "unet_3_plus".
+            Defaults to True.
+        name: model name. Defaults to `"unet_3_plus"`.
 
     Returns:
         A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes). With deep
@@ -142,7 +147,8 @@ def UNet3Plus(
         name=name,
     )
     widths = check_widths("filters", filters, least=2)
-    positive_int("skip_filters", skip_filters)
+    skip_filters = positive_int("skip_filters", skip_filters)
+    check_flag("deep_supervision", deep_supervision)
     # The authors' convolutions keep their biases beside the normalization.
     style = Style(normalization, use_bias=True)
 

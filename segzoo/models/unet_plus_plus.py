@@ -115,32 +115,41 @@ def UNetPlusPlus(
     Differs from the paper, as `Nest_Net` does: ELU in place of ReLU.
 
     Args:
-        backbone: a name from `segzoo.backbones.names()`, a `keras.Model` whose outputs are feature
-            maps, finest first, or None for the authors' encoder.
-        classes: int >= 1, channels of the output.
-        input_shape: (height, width, channels); height and width at least 32 or None.
-        filters: widths by level, finest first; with a backbone, those of the decoder's levels,
-            of which the coarsest map needs none.
-        deep_supervision: bool, whether every x_0_j has an output of its own.
-        upsampling: `"transpose"`, a learned 2x2 convolution, `"bilinear"` or `"nearest"`.
-        block_activation: activation inside the nodes.
-        normalization: `"batch"`, `"group"`, `"layer"`, `"instance"` or None, in the nodes.
-        dropout: rate in [0, 1), after each convolution of a node.
+        backbone: a name from `segzoo.backbones.names()`, or a `keras.Model` whose outputs are
+            feature maps, finest first. None is the authors' encoder. Defaults to None.
+        classes: int >= 1, channels of the output. Defaults to 1.
+        input_shape: (height, width, channels); height and width are at least 32, or None for any
+            size. Defaults to (None, None, 3).
+        filters: widths by level, finest first; with a backbone, those of the decoder's levels, of
+            which the coarsest map needs none. Defaults to (32, 64, 128, 256, 512).
+        deep_supervision: bool, whether every x_0_j has an output of its own. Defaults to False.
+        upsampling: `"bilinear"`, `"nearest"` or `"transpose"`, a learned 2x2 convolution. Defaults
+            to `"transpose"`.
+        block_activation: name or function, activation of the convolution blocks. Defaults to
+            `"elu"`.
+        normalization: `"batch"`, `"group"`, `"layer"`, `"instance"` or None, in the convolution
+            blocks of the decoder and of the builder's own encoder. Defaults to None.
+        dropout: rate in [0, 1), after each convolution of a node. Defaults to 0.5.
         attention: None; `"scse"`, concurrent squeeze and excitation (Roy et al. 2018) of each
             node's concatenated maps and of its output; or `"gate"`, the gates of Attention U-Net
-            (Oktay et al. 2018) on the encoder's maps, driven by the map that is enlarged.
-        kernel_regularizer: of every convolution outside the backbone; the published training
-            takes `keras.regularizers.L2(1e-4)`.
-        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` or the path
-            of a weights file.
-        backbone_features: layer names that replace the backbone's taps, finest first.
-        weights: path of whole-model weights, instead of `backbone_weights`.
+            (Oktay et al. 2018) on the encoder's maps, driven by the map that is enlarged. Defaults
+            to None.
+        kernel_regularizer: of every convolution outside the backbone. The published training takes
+            `keras.regularizers.L2(1e-4)`. Defaults to None.
+        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` (EfficientNet),
+            `"imagenet-nc"` (Mix Transformers) or the path of a weights file. Defaults to
+            `"imagenet"`.
+        backbone_features: layer names that replace the backbone's taps, finest first. Defaults to
+            None.
+        weights: path of whole-model weights, which replace `backbone_weights`. Defaults to None.
         auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
-            convolutional head; the outputs are then a list, the auxiliary output first.
-        activation: of the outputs. `"auto"` is sigmoid for one class and softmax for several;
-            `"sigmoid"` is for multi-label; None gives logits.
+            convolutional head; the outputs are then a list, the auxiliary output first. Defaults to
+            None.
+        activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
+            `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to `"auto"`.
         preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
-        name: model name. Default: "unet_plus_plus".
+            Defaults to True.
+        name: model name. Defaults to `"unet_plus_plus"`.
 
     Returns:
         A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes); with deep
