@@ -56,10 +56,13 @@ class Features:
                 "`backbone_features` must pick one map of each level, finest first; received maps "
                 f"of levels {tuple(levels)}"
             )
-        maps = (
-            Map(keras.layers.Identity(name=f"level_{level}")(x), level, stride)
-            for x, level, stride in zip(tensors, levels, strides or levels, strict=True)
-        )
+        named = [
+            keras.layers.Identity(name=f"level_{level}")(x)
+            for x, level in zip(tensors, levels, strict=True)
+        ]
+        # One layer takes them all: a decoder that uses one map keeps the others in its model.
+        named = keras.layers.Identity(name="levels")(named)
+        maps = map(Map, named, levels, strides or levels)
         return cls(image, tuple(maps), rounds_up)
 
     @property
