@@ -3,6 +3,7 @@
 import ast
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -14,6 +15,14 @@ import segzoo
 from tests.cases import LAYERS, SMALL, TINY, TWO_INPUTS, make_layer
 
 NAMES = [*TINY, "UNet-own-transpose", "UNetPlusPlus-own-deep"]
+QUICK = ["DeepLabV3", "LinkNet", "UNet-own-transpose"]
+OTHERS = [name for name in NAMES if name not in QUICK]
+# Layers and operations that ask Keras's settings where the channels are unless they are told.
+PLACED = re.compile(
+    r"(keras\.layers|ops)\.(\w*Conv2D\w*|\w*Pooling2D|ZeroPadding2D|Cropping2D|UpSampling2D"
+    r"|(depthwise_|separable_)?conv(_transpose)?|(max|average)_pool|image\.\w+)"
+)
+slow = pytest.mark.slow
 ROOT = pathlib.Path(segzoo.__file__).parent
 
 
@@ -26,7 +35,7 @@ def around(name):
     """A model of one layer."""
     layer, image = make_layer(name), keras.Input((9, 14, 3))
     small = keras.layers.AveragePooling2D(2, data_format="channels_last")(image)
-    inputs = (image, small) if name.startswith("CropLike") else (small, image)
+    inputs = (small, image) if name.startswith("ResizeLike") else (image, small)
     return keras.Model(
         image, layer(*inputs) if layer.__class__.__name__ in TWO_INPUTS else layer(image)
     )
@@ -87,9 +96,12 @@ print("equal:", len(sys.argv) - 1)
 """
 
 
-def test_models_build_train_and_load_where_keras_is_set_to_channels_first(tmp_path, rng):
+@pytest.mark.parametrize(
+    "names", [pytest.param(QUICK, id="quick"), pytest.param(OTHERS, id="others", marks=slow)]
+)
+def test_models_build_train_and_load_where_keras_is_set_to_channels_first(names, tmp_path, rng):
     paths = []
-    for name in NAMES:
+    for name in names:
         model, path = SMALL[name](2), os.fspath(tmp_path / f"{name}.keras")
         x = SMALL[name].images(rng, 2, 35, 46, 3)
         outputs = {f"y{k}": y for k, y in enumerate(numpy(model(x)))}
@@ -121,7 +133,15 @@ def test_every_layer_computes_the_same_where_keras_is_set_to_channels_first(rng)
         np.testing.assert_allclose(changed, numpy(model(x))[0], atol=1e-6, err_msg=name)
 
 
-@pytest.fixture(params=["float16", "bfloat16"])
+def test_every_layer_and_operation_is_told_where_the_channels_are():
+    for path in [*ROOT.glob("layers/*.py"), *ROOT.glob("models/**/*.py"), ROOT / "_boundary.py"]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and PLACED.fullmatch(ast.unparse(node.func)):
+                told = [k.arg for k in node.keywords]
+                assert {"data_format", None} & set(told), (path.name, node.lineno)
+
+
+@pytest.fixture(params=["float16", pytest.param("bfloat16", marks=slow)])
 def floatx(request):
     """The type of Keras's floats during a test."""
     policy = keras.config.dtype_policy()
@@ -132,8 +152,11 @@ def floatx(request):
     keras.config.set_dtype_policy(policy)
 
 
-def test_two_sizes_pass_through_a_model_whatever_floatx_is(floatx, rng):
-    for name in NAMES:
+@pytest.mark.parametrize(
+    "names", [pytest.param(["FPN"], id="quick"), pytest.param(NAMES, id="all", marks=slow)]
+)
+def test_two_sizes_pass_through_a_model_whatever_floatx_is(names, floatx):
+    for name in names:
         model = SMALL[name](2, (None, 48, 3))
         for rows in (33, 40):
             for output in model.predict(np.zeros((1, rows, 48, 3)), verbose=0):
