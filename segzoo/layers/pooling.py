@@ -54,13 +54,13 @@ class DilatedPooling2D(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        sizes = (pool_size,) * 2 if as_int(pool_size) is not None else pool_size
-        sizes = tuple(as_int(size) or 0 for size in sizes) if isinstance(sizes, Iterable) else ()
+        given = pool_size if isinstance(pool_size, Iterable) else (pool_size, pool_size)
+        sizes = [as_int(size) or 0 for size in given]
         if len(sizes) != 2 or min(sizes) < 1:
             raise ValueError(
                 f"`pool_size` must be one or two ints >= 1, received pool_size={pool_size!r}"
             )
-        self.pool_size = sizes
+        self.pool_size = (sizes[0], sizes[1])
         if mode not in ("max", "average"):
             raise ValueError(f"`mode` must be 'max' or 'average', received {mode=}")
         self.dilation_rate = positive_int("dilation_rate", dilation_rate)

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from segzoo import backbones
 from segzoo.models._assembly import Network, check_option, check_rate, check_widths
@@ -98,14 +97,16 @@ def _dropout(x, rate: float, place: str):
 
 def _dropout_rates(rates: float | Sequence[float], count: int) -> tuple[float, ...]:
     """One checked rate for each stage."""
-    several = isinstance(rates, Iterable) and not isinstance(rates, str) and np.ndim(rates)
-    rates = tuple(rates) if several else (rates,) * count
-    if len(rates) != count:
+    if isinstance(rates, Iterable) and not isinstance(rates, str):
+        given = tuple(rates)
+    else:
+        given = (rates,) * count
+    if len(given) != count:
         raise ValueError(
             f"`decoder_dropout` must be one rate, or one for each of the {count} "
-            f"`decoder_filters`; received decoder_dropout={rates}"
+            f"`decoder_filters`; received decoder_dropout={rates!r}"
         )
-    return tuple(check_rate("decoder_dropout", rate) for rate in rates)
+    return tuple(check_rate("decoder_dropout", rate) for rate in given)
 
 
 @builder
