@@ -25,15 +25,15 @@ class AtrousSpatialPyramidPooling(keras.layers.Layer):
     """Parallel convolutions of several dilation rates and the image's mean, merged by a 1x1.
 
     Args:
-        filters: int >= 1, channels of each branch and of the output. Default: 256.
-        dilations: ints >= 1, the rates of the 3x3 branches. Default: (6, 12, 18).
-        separable: bool, separable 3x3 convolutions as in DeepLabV3+. Default: False.
-        dropout: rate in [0, 1), after the projection. Default: 0.1.
-        normalization: as in `ConvBlock`. Default: `"batch"`. The image pooling branch has one
+        filters: int >= 1, channels of each branch and of the output. Defaults to 256.
+        dilations: ints >= 1, the rates of the 3x3 branches. Defaults to (6, 12, 18).
+        separable: bool, separable 3x3 convolutions as in DeepLabV3+. Defaults to False.
+        dropout: rate in [0, 1), after the projection. Defaults to 0.1.
+        normalization: as in `ConvBlock`. Defaults to `"batch"`. The image pooling branch has one
             pixel, which `"instance"` would erase: it takes `"layer"` there.
-        activation: name or function. Default: `"relu"`.
-        epsilon: as in `ConvBlock`. Default: None.
-        kernel_regularizer: of every convolution, as in `ConvBlock`. Default: None.
+        activation: name or function. Defaults to `"relu"`.
+        epsilon: as in `ConvBlock`. Defaults to None.
+        kernel_regularizer: of every convolution, as in `ConvBlock`. Defaults to None.
 
     Call arguments:
         x: tensor (B, H, W, C), of any size.

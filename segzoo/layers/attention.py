@@ -32,7 +32,7 @@ class ChannelGate(keras.layers.Layer):
     layer returns s, so that gates can be added or multiplied into another map.
 
     Args:
-        reduction: int >= 1; the bottleneck has max(C // reduction, 1) channels. Default: 16.
+        reduction: int >= 1; the bottleneck has max(C // reduction, 1) channels. Defaults to 16.
 
     Call arguments:
         x: tensor (B, H, W, C), of any size.
@@ -82,7 +82,7 @@ class SpatialChannelSqueezeExcitation(keras.layers.Layer):
     (B, H, W, 1) the sigmoid of a 1x1 convolution.
 
     Args:
-        reduction: int >= 1, of the channels' gate. Default: 16.
+        reduction: int >= 1, of the channels' gate. Defaults to 16.
 
     Call arguments:
         x: tensor (B, H, W, C), of any size.
@@ -133,7 +133,7 @@ class AttentionGate(keras.layers.Layer):
 
     Args:
         filters: int >= 1, channels in which the two maps are added.
-        strides: int >= 1, how many pixels of x along an axis lie under one of g. Default: 2.
+        strides: int >= 1, how many pixels of x along an axis lie under one of g. Defaults to 2.
 
     Call arguments:
         x: tensor (B, H, W, C), the skip.
@@ -200,7 +200,7 @@ class PositionAttention(keras.layers.Layer):
     square of the number of pixels, so that it belongs on a network's last map.
 
     Args:
-        filters: int >= 1, channels in which pixels are compared. Default: 64.
+        filters: int >= 1, channels in which pixels are compared. Defaults to 64.
 
     Call arguments:
         x: tensor (B, H, W, C), of any size.

@@ -161,18 +161,19 @@ class ConvBlock(_Block):
 
     Args:
         filters: int >= 1, output channels.
-        kernel_size: int >= 1. Default: 3.
-        strides: int >= 1. Default: 1.
-        dilation_rate: int >= 1; not together with strides above 1. Default: 1.
-        normalization: `"batch"`, `"group"`, `"layer"`, `"instance"` or None. Default: `"batch"`,
+        kernel_size: int >= 1. Defaults to 3.
+        strides: int >= 1. Defaults to 1.
+        dilation_rate: int >= 1; not together with strides above 1. Defaults to 1.
+        normalization: `"batch"`, `"group"`, `"layer"`, `"instance"` or None. Defaults to `"batch"`,
             with momentum 0.9.
-        activation: name or function, None for none. Default: `"relu"`.
-        epsilon: float > 0, of the normalization; None means Keras's default, 1e-3. Default: None.
+        activation: name or function, None for none. Defaults to `"relu"`.
+        epsilon: float > 0, of the normalization; None means Keras's default, 1e-3. Defaults to
+            None.
         groups: int >= 1, of group normalization; None means the largest number up to 32 that
-            leaves at least 8 channels to each. Default: None.
-        use_bias: bool; None means a bias only where no normalization follows. Default: None.
-        kernel_initializer: Default: `"he_normal"`.
-        kernel_regularizer: Default: None.
+            leaves at least 8 channels to each. Defaults to None.
+        use_bias: bool; None means a bias only where no normalization follows. Defaults to None.
+        kernel_initializer: of the kernel. Defaults to `"he_normal"`.
+        kernel_regularizer: of the kernel. Defaults to None.
 
     Call arguments:
         x: tensor (B, H, W, C).
@@ -221,17 +222,17 @@ class SeparableConvBlock(_Block):
 
     Args:
         filters: int >= 1, output channels.
-        kernel_size: int >= 1, of the depthwise half. Default: 3.
-        strides: int >= 1, of the depthwise half. Default: 1.
-        dilation_rate: int >= 1, of the depthwise half. Default: 1.
-        normalization: as in `ConvBlock`. Default: `"batch"`.
-        activation: name or function, None for none. Default: `"relu"`.
-        epsilon: as in `ConvBlock`. Default: None.
-        groups: as in `ConvBlock`. Default: None.
-        use_bias: bool; None means a bias only where no normalization follows. Default: None.
-        kernel_initializer: of both halves. Default: `"he_normal"`.
+        kernel_size: int >= 1, of the depthwise half. Defaults to 3.
+        strides: int >= 1, of the depthwise half. Defaults to 1.
+        dilation_rate: int >= 1, of the depthwise half. Defaults to 1.
+        normalization: as in `ConvBlock`. Defaults to `"batch"`.
+        activation: name or function, None for none. Defaults to `"relu"`.
+        epsilon: as in `ConvBlock`. Defaults to None.
+        groups: as in `ConvBlock`. Defaults to None.
+        use_bias: bool; None means a bias only where no normalization follows. Defaults to None.
+        kernel_initializer: of both halves. Defaults to `"he_normal"`.
         kernel_regularizer: of the pointwise half; the published training leaves the depthwise
-            kernels free. Default: None.
+            kernels free. Defaults to None.
 
     Call arguments:
         x: tensor (B, H, W, C).

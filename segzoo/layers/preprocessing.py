@@ -72,10 +72,11 @@ class ImageNormalization(keras.layers.Layer):
         """Normalize a batch of images."""
         dtype = keras.backend.result_type(self.compute_dtype, "float32")
         channels = inputs.shape[-1]
-        if channels is None:  # Keras traces so when a model is fed with another number of channels
+        if channels != self._channels:  # None where Keras traces after both numbers were fed
             raise ValueError(
-                f"the images must have {self._channels} channels, as the model was built for; "
-                f"received images of shape {tuple(inputs.shape)}, whose channels vary"
+                f"the images must have {self._channels} channel{'s' * (self._channels != 1)}, as "
+                "the model was built for; "
+                f"received images of shape {tuple(inputs.shape)}"
             )
         x = ops.cast(inputs, dtype)
         x = x - ops.convert_to_tensor(per_channel(self.mean, channels), dtype)

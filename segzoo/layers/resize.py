@@ -94,8 +94,8 @@ class ResizeLike(keras.layers.Layer):
 
     Args:
         interpolation: `"bilinear"`, `"nearest"`, or `"nearest_floor"`, which takes the pixel at
-            `floor(i * h / H)`, as PyTorch's "nearest" does. Default: `"bilinear"`.
-        align_corners: bool, for networks trained that way. Default: False.
+            `floor(i * h / H)`, as PyTorch's "nearest" does. Defaults to `"bilinear"`.
+        align_corners: bool, for networks trained that way. Defaults to False.
 
     Call arguments:
         x: tensor (B, h, w, C).
@@ -140,7 +140,7 @@ class CropLike(keras.layers.Layer):
     the row too many.
 
     Args:
-        offset: int >= 0, rows and columns that are removed at the top and left. Default: 0.
+        offset: int >= 0, rows and columns that are removed at the top and left. Defaults to 0.
 
     Call arguments:
         x: tensor (B, h, w, C) with h >= H + offset and w >= W + offset.
@@ -186,8 +186,8 @@ class Upsample(keras.layers.Layer):
     `keras.layers.UpSampling2D` with bilinear interpolation needs static sizes in a graph.
 
     Args:
-        factor: int >= 1, of both height and width. Default: 2.
-        interpolation: `"bilinear"` or `"nearest"`. Default: `"bilinear"`.
+        factor: int >= 1, of both height and width. Defaults to 2.
+        interpolation: `"bilinear"` or `"nearest"`. Defaults to `"bilinear"`.
 
     Call arguments:
         x: tensor (B, H, W, C).

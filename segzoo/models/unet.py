@@ -21,6 +21,7 @@ from segzoo.models._assembly import Network, check_option, check_rate, check_wid
 from segzoo.models._attention import ATTENTIONS, gate_skip, recalibrate
 from segzoo.models._builder import builder
 from segzoo.models._features import Features
+from segzoo.models._own_encoder import pooled_maps
 from segzoo.models._style import Style
 from segzoo.models._upsampling import UPSAMPLINGS, upsample
 
@@ -29,16 +30,12 @@ _EFFNET_DROPOUT = (0.5, 0.5, 0.5, 0.25, 0.25)
 
 def paper_encoder(image, style: Style, *, filters: Sequence[int], dropout: float) -> list:
     """The left side of the U, finest first, with dropout at its end (the paper's section 3.1)."""
-    maps, x = [], image
-    for level, width in enumerate(filters):
-        if level:
-            x = keras.layers.MaxPooling2D(
-                2, padding="same", data_format="channels_last", name=f"encoder_{level}_pool"
-            )(x)
-        x = _double_conv(x, width, style, f"encoder_{level}")
-        maps.append(x)
-    maps[-1] = _dropout(x, dropout, "encoder")
-    return maps
+
+    def block(x, width, place):
+        return _double_conv(x, width, style, f"encoder_{place}")
+
+    maps = pooled_maps(image, block, filters=filters, pool="encoder_{}_pool")
+    return [*maps[:-1], _dropout(maps[-1], dropout, "encoder")]
 
 
 def unet(

@@ -20,21 +20,19 @@ from segzoo.layers._arguments import positive_int
 from segzoo.models._assembly import Network, check_widths
 from segzoo.models._builder import builder, check_flag
 from segzoo.models._features import Features
+from segzoo.models._own_encoder import pooled_maps
 from segzoo.models._style import Style
 
 
 def paper_encoder(image, style: Style, *, filters: Sequence[int]) -> list:
     """Two 3x3 convolutions for each level, max-pooling between them; finest first."""
-    maps, x = [], image
-    for level, width in enumerate(filters):
-        if level:
-            x = keras.layers.MaxPooling2D(
-                2, padding="same", data_format="channels_last", name=f"encoder_{level}_pool"
-            )(x)
+
+    def block(x, width, place):
         for k in (1, 2):
-            x = style.conv(x, width, name=f"encoder_{level}_conv_{k}")
-        maps.append(x)
-    return maps
+            x = style.conv(x, width, name=f"encoder_{place}_conv_{k}")
+        return x
+
+    return pooled_maps(image, block, filters=filters, pool="encoder_{}_pool")
 
 
 def unet_3_plus(features: Features, style: Style, *, skip_filters: int) -> list:

@@ -24,6 +24,7 @@ from segzoo.models._assembly import Network, check_option, check_rate, check_wid
 from segzoo.models._attention import ATTENTIONS, gate_skip, recalibrate
 from segzoo.models._builder import builder, check_flag
 from segzoo.models._features import Features
+from segzoo.models._own_encoder import pooled_maps
 from segzoo.models._style import Style
 from segzoo.models._upsampling import UPSAMPLINGS, upsample
 
@@ -72,15 +73,11 @@ def node(x, filters: int, style: Style, dropout: float, name: str):
 
 def first_column(image, style: Style, *, filters: Sequence[int], dropout: float) -> list:
     """The authors' encoder, x_0_0 to x_4_0: nodes with max-pooling between them."""
-    column, x = [], image
-    for i, width in enumerate(filters):
-        if i:
-            x = keras.layers.MaxPooling2D(
-                2, padding="same", data_format="channels_last", name=f"pool_{i}"
-            )(x)
-        x = node(x, width, style, dropout, f"x_{i}_0")
-        column.append(x)
-    return column
+
+    def block(x, width, place):
+        return node(x, width, style, dropout, f"x_{place}_0")
+
+    return pooled_maps(image, block, filters=filters, pool="pool_{}")
 
 
 @builder

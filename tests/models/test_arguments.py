@@ -224,3 +224,9 @@ def test_other_words_for_the_same_are_taken():
         "b0",
         "l2",
     ]
+
+
+def test_images_of_other_channels_are_refused_by_the_number_that_the_model_takes():
+    model = models.FPN(tiny_backbone(1), 2, (None, None, 1), decoder_filters=32)
+    with pytest.raises(ValueError, match="images must have 1 channel, as the model was built for"):
+        model(np.zeros((1, 64, 64, 3)))
