@@ -32,20 +32,20 @@ _ELSEWHERE = {
 
 def builder(function: Callable[P, keras.Model]) -> Callable[P, keras.Model]:
     """Check the arguments that all builders have; name near ones where one is unknown."""
-    signature = inspect.signature(function)
-    known = list(signature.parameters)
+    parameters = inspect.signature(function).parameters
+    known = list(parameters)
+    default = parameters[known[0]].default
 
     @functools.wraps(function)
     def build(*args: P.args, **kwargs: P.kwargs) -> keras.Model:
         for argument in kwargs:
             if argument not in known:
                 raise TypeError(_unknown(function.__name__, argument, known))
-        given = signature.bind(*args, **kwargs).arguments
+        given = {**dict(zip(known, args, strict=False)), **kwargs}
         for argument, check in _CHECKS.items():
             if argument in given:
                 check(argument, given[argument])
-        own_encoder = "backbone" in known and given.get("backbone", _default(signature)) is None
-        if own_encoder and given.get("backbone_features") is not None:
+        if given.get("backbone_features") is not None and given.get(known[0], default) is None:
             raise ValueError(
                 "`backbone_features` must be None with `backbone=None`, since the builder's own "
                 f"encoder is used as a whole; received {given['backbone_features']!r}"
@@ -84,10 +84,6 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "weights": _check_file,
     "preprocessing": check_flag,
 }
-
-
-def _default(signature: inspect.Signature) -> Any:
-    return signature.parameters["backbone"].default
 
 
 def _unknown(name: str, argument: str, known: list[str]) -> str:
