@@ -90,23 +90,28 @@ def SegFormer(
 
     Args:
         backbone: a name from `segzoo.backbones.names()`, or a `keras.Model` whose outputs are
-            feature maps, finest first. `"mitb0"` to `"mitb5"` are the paper's.
-        classes: int >= 1, channels of the output.
-        input_shape: (height, width, channels); height and width at least 32 or None.
+            feature maps, finest first. `"mitb0"` to `"mitb5"` are the paper's. Defaults to
+            `"mitb0"`.
+        classes: int >= 1, channels of the output. Defaults to 1.
+        input_shape: (height, width, channels); height and width are at least 32, or None for any
+            size. Defaults to (None, None, 3).
         decoder_filters: int >= 1, channels of the decoder. None is the published width: 768 on
-            `"mitb2"` to `"mitb5"`, 256 on every other backbone.
-        dropout: rate in [0, 1), before the classifier.
-        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"`,
-            `"imagenet-nc"` or the path of a weights file. The weights of Mix Transformers are
-            NVIDIA's, for non-commercial use, and have to be asked for by `"imagenet-nc"`.
-        backbone_features: names of backbone layers, finest first, that replace the taps.
-        weights: path of whole-model weights, instead of `backbone_weights`.
+            `"mitb2"` to `"mitb5"`, 256 on every other backbone. Defaults to None.
+        dropout: rate in [0, 1), before the classifier. Defaults to 0.1.
+        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` (EfficientNet),
+            `"imagenet-nc"` (Mix Transformers) or the path of a weights file. The weights of Mix
+            Transformers are NVIDIA's, for non-commercial use. Defaults to `"imagenet"`.
+        backbone_features: layer names that replace the backbone's taps, finest first. Defaults to
+            None.
+        weights: path of whole-model weights, which replace `backbone_weights`. Defaults to None.
         auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
-            convolutional head; the outputs are then a list, the auxiliary output first.
+            convolutional head; the outputs are then a list, the auxiliary output first. Defaults to
+            None.
         activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
-            `"sigmoid"` is for multi-label; None gives logits.
+            `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to `"auto"`.
         preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
-        name: model name. Default: "segformer".
+            Defaults to True.
+        name: model name. Defaults to `"segformer"`.
 
     Returns:
         A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes).
@@ -137,8 +142,8 @@ def SegFormer(
     )
     if decoder_filters is None:
         decoder_filters = _WIDE.get(backbone, 256) if isinstance(backbone, str) else 256
-    positive_int("decoder_filters", decoder_filters)
-    check_rate("dropout", dropout)
+    decoder_filters = positive_int("decoder_filters", decoder_filters)
+    dropout = check_rate("dropout", dropout)
 
     features = network.encode(
         backbone,
@@ -146,6 +151,6 @@ def SegFormer(
         backbone_features=backbone_features,
         preprocessing=preprocessing,
     )
-    maps = [map for map in features.maps if map.level >= 4]
+    maps = features.from_level(4).maps
     x = segformer(maps, maps[0].x, Style(), filters=decoder_filters, dropout=dropout)
     return network.model(network.head(x))
