@@ -91,9 +91,9 @@ def test_pool_of_half_precision_stays_finite(rng):
     [
         (lambda: DilatedPooling2D(0), "`pool_size` must be"),
         (lambda: DilatedPooling2D((2, 2, 2)), "`pool_size` must be"),
-        (lambda: DilatedPooling2D(2, 0), "`dilation_rate` must be >= 1"),
+        (lambda: DilatedPooling2D(2, 0), "`dilation_rate` must be an int >= 1"),
         (lambda: DilatedPooling2D(2, mode="median"), "`mode` must be"),
-        (lambda: PhaseShift2D(0), "`dilation_rate` must be >= 1"),
+        (lambda: PhaseShift2D(0), "`dilation_rate` must be an int >= 1"),
     ],
 )
 def test_arguments_out_of_range_raise(make, message):
