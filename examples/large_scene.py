@@ -34,10 +34,10 @@ SEAM = 8  # pixels on each side of a tile's edge
 def ways(size: int) -> dict[str, dict]:
     """The ways of tiling that are compared, as arguments of predict_tiles."""
     return {
-        "tiles side by side": {"overlap": 0, "window": "constant"},
-        "a quarter shared, constant": {"window": "constant"},
-        "a quarter shared, Hann": {"window": "hann"},
-        "a quarter shared, Gaussian": {"window": "gaussian"},
+        "side by side": {"overlap": 0, "window": "constant"},
+        "a quarter shared, constant": {"overlap": size // 4, "window": "constant"},
+        "a quarter shared, Hann": {"overlap": size // 4, "window": "hann"},
+        "a quarter shared, Gaussian": {"overlap": size // 4, "window": "gaussian"},
         "half shared, a quarter trimmed": {"overlap": size // 2, "trim": size // 4},
     }
 
@@ -81,26 +81,29 @@ def build(options, classes: int) -> keras.Model:
     return keras.Model(pixels, unet(keras.layers.Rescaling(1 / 255)(pixels)))
 
 
-def near_seams(shape: tuple[int, int], size: int) -> np.ndarray:
-    """The pixels near the edges of tiles that lie side by side, without the scene's border."""
-    inside = []
+def near_seams(shape: tuple[int, int], size: int, overlap: int, trim: int = 0, **_) -> np.ndarray:
+    """The pixels near the edges of what is used of each tile, without the scene's border."""
+    near = []
     for length in shape:
-        place = np.arange(length)
-        edges = np.arange(size, length, size)
-        inside.append((abs(place[:, None] + 0.5 - edges) < SEAM).any(axis=1))
-    return inside[0][:, None] | inside[1][None, :]
+        last = length - size
+        starts = np.array([*range(0, last, size - overlap), last])
+        edges = np.concatenate([starts[starts > 0] + trim, starts[starts < last] + size - trim])
+        center = np.arange(length)[:, None] + 0.5
+        near.append((abs(center - edges) < SEAM).any(axis=1))
+    return near[0][:, None] | near[1][None, :]
 
 
 def seam_table(model: keras.Model, scene, labels, size: int) -> list[tuple]:
-    """For each way of tiling the pixels that it decides unlike one prediction of everything."""
+    """For each way of tiling: pixels decided unlike the whole image, and wrong, near its seams."""
     whole = model.predict(scene[None], verbose=0)[0].argmax(axis=-1)
-    seams, rows = near_seams(labels.shape, size), []
+    rows = []
     for name, way in ways(size).items():
         found = segzoo.inference.predict_tiles(
             model, scene, tile_size=size, labels=True, verbose=0, **way
         )
-        unlike, wrong = found != whole, found != labels
-        rows.append((name, unlike[seams].mean(), unlike[~seams].mean(), wrong[seams].mean()))
+        seams, unlike = near_seams(labels.shape, size, **way), found != whole
+        wrong, at_once = (found != labels)[seams].mean(), (whole != labels)[seams].mean()
+        rows.append((name, unlike[seams].mean(), unlike[~seams].mean(), wrong, at_once))
     return rows
 
 
@@ -151,36 +154,30 @@ def main(argv=None) -> None:
     side = min(8 * options.size, *labels.shape)
     part = slice(0, side), slice(labels.shape[1] - side, None)
     table = seam_table(model, scene[part], labels[part], options.size // 2)
-    write_csv(
-        options.output / "seams.csv", ["Tiles", "Unlike near", "Unlike far", "Wrong near"], table
-    )
+    header = ["tiles", "unlike near", "unlike far", "wrong near", "at once"]
+    write_csv(options.output / "seams.csv", header, table)
     print(
-        f"\npixels decided unlike a prediction at once, within {SEAM} pixels of a seam and beyond"
+        f"\npixels decided unlike a prediction at once, within {SEAM} pixels of a seam (near) and"
     )
-    for name, near, far, wrong in table:
-        print(f"  {name:34} {near:7.2%} {far:7.2%}   wrong near seams: {wrong:.2%}")
+    print("beyond (far); pixels that are wrong near seams, and in the prediction at once there")
+    print(f"{'':34}" + "".join(f"{name:>13}" for name in header[1:]))
+    for name, *shares in table:
+        print(f"  {name:32}" + "".join(f"{share:13.2%}" for share in shares))
 
     # 6. Judgment and a picture of what no tile was cut from.
     score = segzoo.metrics.IoU(classes=classes)
-    score.update_state(labels[None, :, right:], prediction[None, :, right:])
+    decided = np.eye(classes, dtype="float32")[prediction[None, :, right:]]
+    score.update_state(labels[None, :, right:], decided)
     view = slice(0, 4 * options.size), slice(right, right + 4 * options.size)
-    truth, found = (
-        np.eye(classes, dtype=bool)[array[view]][..., : len(LAND_COLORS)]
-        for array in (labels, prediction)
-    )
-    colors = np.array(list(LAND_COLORS.values()))[: truth.shape[-1]]
+    colors = np.resize(list(LAND_COLORS.values()), (classes, 3))
     picture = np.asarray(scene[view])
+    truth, found = (np.eye(classes, dtype=bool)[a[view]] for a in (labels, prediction))
+    titles = ["scene", "truth", "prediction", "errors"]
+    masks = overlay(picture, truth, colors), overlay(picture, found, colors)
     draw_rows(
         options.output / "prediction.png",
-        ["scene", "truth", "prediction", "errors"],
-        [
-            [
-                picture,
-                overlay(picture, truth, colors),
-                overlay(picture, found, colors),
-                errors(picture, truth, found),
-            ]
-        ],
+        titles,
+        [[picture, *masks, errors(picture, truth, found)]],
     )
     model.save(options.output / "scene.keras")
     judge("IoU", before, float(score.result()), None if options.data else FLOOR)
