@@ -15,17 +15,14 @@ from tests.platform import export
 from tests.pytorch import by_name
 from tests.pytorch.published import Case, names
 
-# Each architecture once, on the smallest network that is stored; the rest takes minutes.
+# A few on the smallest network that is stored; the rest takes minutes.
 QUICK = {
-    *("smp-Unet-option-scse", "smp-UnetPlusPlus-option-depth3", "smp-MAnet-option-depth4"),
-    *("smp-Linknet-option-depth4", "smp-FPN-option-concat", "smp-PSPNet-option-widths"),
-    *("smp-DeepLabV3-option-separable", "smp-DeepLabV3Plus-option-depth4", "smp-PAN-option-depth4"),
-    *("smp-UPerNet-option-depth4",),
+    *("smp-Unet-option-scse", "smp-FPN-option-concat", "smp-DeepLabV3Plus-option-depth4"),
+    *("smp-PAN-option-depth4", "transformers-segformer-b0"),
 }
 CASES = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
-    for name in names("smp-")
-    if "Segformer" not in name and "mit_" not in name
+    for name in names("smp-") + names("transformers-")
 ]
 
 
@@ -105,7 +102,7 @@ def test_other_classes_start_a_fresh_classifier(small, caplog):
     _, folder, model = small
     other = from_pytorch(folder, classes=5)
     assert other.output_shape[-1] == 5 and "`logits` starts fresh" in caplog.text
-    mine, theirs = (m.get_layer("decoder-blocks-0-conv1").get_weights() for m in (other, model))
+    mine, theirs = (m.get_layer("decoder_1_conv_1").get_weights() for m in (other, model))
     assert all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
 

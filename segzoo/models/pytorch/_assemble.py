@@ -11,6 +11,8 @@ import keras
 from segzoo.backbones.named import Built, build_row
 from segzoo.backbones.registry import info
 from segzoo.layers import ImageNormalization
+from segzoo.layers._arguments import positive_int
+from segzoo.models._assembly import check_activation, check_input_shape
 from segzoo.models._features import Features
 from segzoo.models._heads import head
 from segzoo.models.pytorch._architecture import SizeOver, naming
@@ -75,7 +77,8 @@ def assemble(
     name: str | None,
 ) -> keras.Model:
     """Build the network and load its weights; arguments as `from_pytorch`."""
-    classes = recipe.classes if classes is None else classes
+    classes = recipe.classes if classes is None else positive_int("classes", classes)
+    check_activation(activation, classes)
     image = keras.Input(_shape(input_shape, recipe.channels), name="image")
     x = image
     if preprocessing:
@@ -100,8 +103,8 @@ def assemble(
 def _shape(input_shape, channels: int) -> tuple[int | None, int | None, int]:
     if input_shape is None:
         return None, None, channels
-    shape = tuple(input_shape)
-    if len(shape) != 3 or shape[2] != channels:
+    shape = check_input_shape(input_shape)
+    if shape[2] != channels:
         raise ValueError(
             f"`input_shape` must be (height, width, {channels}), as the file has {channels} "
             f"channels; received input_shape={input_shape}"

@@ -6,8 +6,7 @@ from typing import Any
 
 import keras
 
-from segzoo.models._assembly import ACTIVATIONS
-from segzoo.models.pytorch import smp
+from segzoo.models.pytorch import hugging_face, smp
 from segzoo.models.pytorch._assemble import Recipe, assemble
 from segzoo.models.pytorch._checkpoint import Checkpoint, open_checkpoint
 
@@ -58,12 +57,6 @@ def from_pytorch(
         >>> def roads():
         ...     return segzoo.models.from_pytorch("checkpoints/roads")
     """
-    if activation not in ACTIVATIONS:
-        raise ValueError(
-            f"`activation` must be one of {ACTIVATIONS}, received activation={activation!r}"
-        )
-    if classes is not None and (type(classes) is not int or classes < 1):
-        raise ValueError(f"`classes` must be an int >= 1, received classes={classes!r}")
     checkpoint = open_checkpoint(path, config)
     return assemble(
         checkpoint,
@@ -82,7 +75,9 @@ def _recipe(checkpoint: Checkpoint) -> Recipe:
     said = said[0] if isinstance(said, list) and said else said
     if isinstance(said, str) and said in smp.ARCHITECTURES:
         return smp.recipe(checkpoint, said)
+    if isinstance(said, str) and said in hugging_face.ARCHITECTURES:
+        return hugging_face.recipe(checkpoint, said)
     raise ValueError(
         f"{checkpoint.source}: `architecture` must be one of "
-        f"{', '.join(smp.ARCHITECTURES)}; received {said!r}"
+        f"{', '.join([*smp.ARCHITECTURES, *hugging_face.ARCHITECTURES])}; received {said!r}"
     )

@@ -13,6 +13,7 @@ from segzoo.models.pytorch.linknet import LINKNET
 from segzoo.models.pytorch.manet import MANET
 from segzoo.models.pytorch.pan import PAN
 from segzoo.models.pytorch.pspnet import PSPNET
+from segzoo.models.pytorch.segformer import SEGFORMER
 from segzoo.models.pytorch.unet import UNET, UNET_PLUS_PLUS
 from segzoo.models.pytorch.upernet import UPERNET
 
@@ -27,6 +28,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "DeepLabV3Plus": DEEPLAB_V3_PLUS,
     "PAN": PAN,
     "UPerNet": UPERNET,
+    "Segformer": SEGFORMER,
 }
 
 # Options of every architecture, and their defaults.
