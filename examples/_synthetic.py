@@ -335,3 +335,61 @@ def paint_steel(rng):
     for x in rng.uniform(0, 1600, rng.integers(1, 4)):  # bands that are no defect
         image -= 45 * np.clip(1.5 - abs(np.arange(1600) - x) / rng.uniform(8, 40), 0, 1)
     return image + rng.normal(0, 5, shape), masks
+
+
+LAND_COLORS = {
+    "field": (214, 190, 120),
+    "water": (60, 120, 200),
+    "forest": (40, 130, 60),
+    "road": (200, 60, 60),
+}
+
+
+def write_land(folder: Path, height: int, seed: int) -> Path:
+    """A scene from above, 4/3 as wide as high: scene.npy (H, W, 3), labels.npy (H, W), uint8."""
+    image, labels = paint_land(np.random.default_rng(seed), (height, height * 4 // 3))
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "scene.npy", np.clip(image, 0, 255).astype("uint8"))
+    np.save(folder / "labels.npy", labels)
+    return folder
+
+
+def paint_land(rng, shape):
+    """Fields, water, forest and roads; roads are pale like bare fields, forest green like meadows.
+
+    What tells them apart is texture: furrows, ripples, crowns, and the narrow band of a road.
+    """
+    rows, columns = np.indices(shape, dtype="float32")
+    seeds = np.ones(shape, bool)
+    count = max(8, shape[0] * shape[1] // 9000)
+    seeds[rng.integers(0, shape[0], count), rng.integers(0, shape[1], count)] = False
+    nearest = ndimage.distance_transform_edt(seeds, return_distances=False, return_indices=True)
+    field = nearest[0] * shape[1] + nearest[1]
+    angle, bare = rng.uniform(0, np.pi, seeds.size), rng.random(seeds.size) < 0.5
+    along = rows * np.cos(angle)[field] + columns * np.sin(angle)[field]
+    furrows = np.sin(0.65 * along)[..., None]
+    grain = rng.normal(0, 6, shape)[..., None]
+    soil = np.array([158, 140, 110]) + 22 * furrows
+    meadow = np.array([92, 116, 66]) + 10 * furrows
+    image = np.where(bare[field][..., None], soil, meadow) + grain
+    labels = np.zeros(shape, "uint8")
+
+    def lay(kind, where, color):
+        image[where] = color[where]
+        labels[where] = list(LAND_COLORS).index(kind)
+
+    crowns = noise(rng, shape, 7)[..., None]
+    wood = noise(rng, shape, 60, 3)
+    lay("forest", wood > np.quantile(wood, 0.7), np.array([40, 62, 26]) + 90 * crowns + grain)
+    marks = Image.new("L", shape[::-1])
+    brush = ImageDraw.Draw(marks)
+    for _ in range(3 + shape[0] // 200):
+        (y, x), turn = rng.uniform(0, shape), rng.uniform(0, np.pi)
+        step = 2 * max(shape) * np.array([np.cos(turn), np.sin(turn)])
+        brush.line([(x - step[0], y - step[1]), (x + step[0], y + step[1])], fill=1, width=7)
+    lay("road", np.asarray(marks) > 0, np.array([156, 142, 116]) + 0.5 * grain)
+    height = noise(rng, shape, 90, 3)
+    ripples = 26 * (noise(rng, shape, (4, 24), 2) - 0.5)[..., None]
+    lay("water", height < np.quantile(height, 0.22), np.array([118, 122, 84]) + ripples + grain / 3)
+    light = 0.85 + 0.3 * noise(rng, shape, 120)[..., None]
+    return ndimage.gaussian_filter(image, (0.6, 0.6, 0)) * light, labels

@@ -144,8 +144,8 @@ def _check_scales(scales: Any) -> tuple[float, ...]:
 
 def _check_model(model: Any, names: tuple[str, ...], factors: tuple[float, ...]):
     """A new input like that of `model`, checked to take all the runs."""
-    inputs = getattr(model, "inputs", None) if isinstance(model, keras.Model) else None
-    shapes = [tuple(tensor.shape) for tensor in inputs or ()]
+    inputs = list(getattr(model, "inputs", None) or [])
+    shapes = [tuple(tensor.shape) for tensor in inputs]
     outputs = [tuple(tensor.shape) for tensor in model.outputs] if inputs else []
     if len(shapes) != 1 or len(shapes[0]) != 4 or any(len(shape) != 4 for shape in outputs):
         raise ValueError(
@@ -219,12 +219,15 @@ class Rescale(keras.layers.Layer):
     """
 
     def __init__(self, factor: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"autocast": False, **kwargs})
         self.factor = factor
         self.ratio = Fraction(factor).limit_denominator(1000).as_integer_ratio()
 
     def call(self, x):
-        return resize(x, *(self._scaled(size) for size in ops.shape(x)[1:3]))
+        sizes = [self._scaled(size) for size in ops.shape(x)[1:3]]
+        if keras.backend.is_float_dtype(x.dtype):
+            return resize(x, *sizes)
+        return ops.cast(ops.round(resize(ops.cast(x, "float32"), *sizes)), x.dtype)
 
     def _scaled(self, size):
         """A side's new length, an int where the old one is."""
@@ -232,9 +235,10 @@ class Rescale(keras.layers.Layer):
         scaled = (2 * numerator * size + denominator) // (2 * denominator)
         return max(1, scaled) if isinstance(size, int) else ops.maximum(scaled, 1)
 
-    def compute_output_shape(self, x_shape):
-        sizes = [None if size is None else self._scaled(size) for size in x_shape[1:3]]
-        return (x_shape[0], *sizes, x_shape[3])
+    def compute_output_spec(self, x):
+        batch, *sizes, channels = x.shape
+        sizes = [None if size is None else self._scaled(size) for size in sizes]
+        return keras.KerasTensor((batch, *sizes, channels), dtype=x.dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "factor": self.factor}

@@ -37,7 +37,7 @@ def decide(model: keras.Model, *, threshold: float = 0.5, dtype: str = "uint8") 
         >>> tuple(labels.shape), keras.backend.standardize_dtype(labels.dtype)
         ((1, 32, 48), 'uint8')
     """
-    outputs = getattr(model, "outputs", None) if isinstance(model, keras.Model) else None
+    outputs = list(getattr(model, "outputs", None) or [])
     shape = tuple(outputs[-1].shape) if outputs else ()
     if len(shape) != 4 or shape[3] is None:
         raise ValueError(

@@ -63,10 +63,11 @@ def _widened(config: Any) -> Any:
         return type(config)(map(_widened, config))
     if not isinstance(config, dict):
         return config
-    if config.get("class_name") == "QuantizedDTypePolicy":
-        raise ValueError("`model` must not be quantized: its weights are integers already")
-    if config.get("class_name") == "DTypePolicy":
+    kind = str(config.get("class_name"))
+    if kind == "DTypePolicy":
         return {**config, "config": {"name": _wide(config["config"]["name"])}}
+    if kind.endswith("DTypePolicy"):
+        raise ValueError(f"`model` must not be quantized, received a model with a {kind}")
     return {
         key: _wide(value) if isinstance(value, str) and "dtype" in key else _widened(value)
         for key, value in config.items()

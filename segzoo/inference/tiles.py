@@ -1,5 +1,6 @@
 """Prediction of images of any size, tile by tile, in the memory of a band of tiles."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -98,15 +99,14 @@ def predict_tiles(
     run = predict.predict_on_batch if isinstance(predict, keras.Model) else predict
 
     progress = keras.utils.Progbar(len(grid), verbose=verbose, unit_name="tile")
-    band, done = None, 0
-    for places, batch in _batches(image, grid, int(batch_size)):
-        scores = _scores(run(batch), batch.shape)
-        if band is None:  # now the number of classes is known
-            classes = scores.shape[-1]
-            out = _make_out(out, (height, width), classes, labels)
-            dtype = np.dtype("float32") if labels else np.result_type("float32", out.dtype)
-            band = Band(grid.rows.tile, width, classes, dtype)
-        for (y, x), tile in zip(places, scores, strict=False):
+    predictions = _predictions(run, image, grid, int(batch_size))
+    first = next(predictions)  # says how many classes there are
+    out = _make_out(out, (height, width), first[1].shape[-1], labels)
+    dtype = np.dtype("float32") if labels else np.result_type("float32", out.dtype)
+    band = Band(grid.rows.tile, width, first[1].shape[-1], dtype)
+    done = 0
+    for places, scores in itertools.chain([first], predictions):
+        for (y, x), tile in zip(places, scores, strict=False):  # the last batch is filled up
             if y > band.top:
                 _write(band, y, out, labels, threshold)
             rows, columns = grid.rows.used(y), grid.columns.used(x)
@@ -118,16 +118,17 @@ def predict_tiles(
     return out
 
 
-def _batches(
-    image: Any, grid: Grid, batch_size: int
+def _predictions(
+    run: Callable[[np.ndarray], Any], image: Any, grid: Grid, batch_size: int
 ) -> Iterator[tuple[list[tuple[int, int]], np.ndarray]]:
-    """Tiles as (where they begin, batch), all batches of one shape."""
+    """Batches of tiles, all of one shape, as (where the tiles begin, their scores)."""
     places = list(grid)
     for start in range(0, len(places), batch_size):
         here = places[start : start + batch_size]
         tiles = [_read(image, *place, *grid.tile) for place in here]
         tiles += tiles[-1:] * (batch_size - len(tiles))
-        yield here, np.stack(tiles)
+        batch = np.stack(tiles)
+        yield here, _scores(run(batch), batch.shape)
 
 
 def _read(image: Any, y: int, x: int, height: int, width: int) -> np.ndarray:

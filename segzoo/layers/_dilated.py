@@ -59,8 +59,15 @@ def _by_tensorflow(inputs, kernel, padding, rates):
     # A variable is read here: a gradient of one's own takes tensors alone.
     inputs, kernel = ops.convert_to_tensor(inputs), tf.identity(ops.convert_to_tensor(kernel))
 
+    # The margins in numbers: ONNX Runtime refuses dilation beside the word "same".
+    margins = [(0, 0), (0, 0)]
+    if padding == "same":
+        reach = [(taps - 1) * rate for taps, rate in zip(kernel.shape, rates, strict=False)]
+        margins = [(n // 2, n - n // 2) for n in reach]
+    margins = [(0, 0), *margins, (0, 0)]
+
     def forward(x, weights):
-        return tf.nn.conv2d(x, weights, strides=1, padding=padding.upper(), dilations=list(rates))
+        return tf.nn.conv2d(x, weights, strides=1, padding=margins, dilations=list(rates))
 
     if _has_gradient(keras.backend.standardize_dtype(inputs.dtype)):
         return forward(inputs, kernel)

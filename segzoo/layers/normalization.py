@@ -21,7 +21,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     A map (B, H, W, C) with the channels last, without mask, renormalization or synchronized
     statistics takes the fused kernel; anything else goes Keras's way. Weights and numbers are the
-    same.
+    same. An empty batch, such as a replica's share of a last batch that is smaller than the number
+    of replicas, leaves the running statistics as they are, where Keras's layer turns them NaN.
 
     Args:
         **kwargs: those of `keras.layers.BatchNormalization`, with its defaults.
@@ -46,10 +47,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs, training=None, mask=None):
+        learning = bool(training and self.trainable) and inputs.shape[0] != 0
         if not self._fits(inputs, mask):
-            return super().call(inputs, training=training, mask=mask)
+            return self._by_keras(inputs, learning, mask)
         channels = inputs.shape[-1]
-        learning = bool(training and self.trainable)
         outputs, mean, variance, *_ = FusedBatchNormV3(
             x=inputs,
             scale=ops.convert_to_tensor(self.gamma) if self.scale else ops.ones(channels),
@@ -67,7 +68,20 @@ class BatchNormalization(keras.layers.BatchNormalization):
                 (self.moving_mean, mean),
                 (self.moving_variance, variance),
             ):
-                average.assign(average * self.momentum + value * (1.0 - self.momentum))
+                updated = average * self.momentum + value * (1.0 - self.momentum)
+                average.assign(ops.where(count > 0, updated, average))
+        return outputs
+
+    def _by_keras(self, inputs, learning, mask):
+        """Keras's own computation; the statistics of an empty batch are taken back."""
+        if not learning or inputs.shape[0]:  # no statistics, or known not to be empty
+            return super().call(inputs, training=learning, mask=mask)
+        averages = (self.moving_mean, self.moving_variance)
+        before = [ops.copy(average) for average in averages]
+        outputs = super().call(inputs, training=True, mask=mask)
+        empty = ops.equal(ops.shape(inputs)[0], 0)
+        for average, value in zip(averages, before, strict=True):
+            average.assign(ops.where(empty, value, average))
         return outputs
 
     def _fits(self, inputs, mask) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segzoo import backbones
-from segzoo.backbones._rows import Row, Variant
+from segzoo.backbones._rows import Published, Row, Variant
 from segzoo.backbones.families import _papers as papers
 from segzoo.backbones.families import efficientnet
 from segzoo.backbones.families.resnet import Plan, resnet
@@ -212,3 +212,20 @@ def test_two_threads_leave_the_recursion_limit_as_it_was():
 def test_every_row_can_be_sent_to_another_process():
     for name in backbones.names():
         assert pickle.loads(pickle.dumps(backbones.info(name))) == backbones.info(name)
+
+
+@pytest.mark.slow
+def test_every_family_that_is_built_directly_is_channels_last(channels_first):
+    rows = map(backbones.info, backbones.names())
+    families = {row.family: row for row in rows if not isinstance(row.source, Published)}
+    assert {"resnet", "vgg", "senet", "efficientnet", "mit"} <= families.keys()
+    for family in families:
+        name = backbones.names(family)[-1 if family == "xception" else 0]  # the smallest
+        backbone = backbones.build(name, weights=None, input_shape=(64, 96, 3))
+        row = backbones.info(name)
+        assert [tuple(output.shape[1:]) for output in backbone.outputs] == [
+            (64 // stride, 96 // stride, channels)
+            for stride, channels in zip(row.strides, row.channels, strict=True)
+        ]
+        formats = {getattr(layer, "data_format", None) for layer in backbone.layers}
+        assert formats == {None, "channels_last"}

@@ -134,6 +134,16 @@ def test_scales_resize_the_image_and_the_scores_back():
     np.testing.assert_allclose(found, np.mean(outputs, axis=0), atol=1e-5)
 
 
+def test_scales_of_integer_pixels_are_rounded():
+    x = keras.Input((None, None, 3), dtype="uint8")
+    model = keras.Model(x, keras.layers.Rescaling(1.0)(x))
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 20, 34, 3), "uint8")
+    (found,) = numbers(augment(model, transforms=["identity"], scales=(0.5,)), pixels)
+    half = keras.ops.image.resize(pixels.astype("float32"), (10, 17))
+    expected = keras.ops.image.resize(keras.ops.round(half), (20, 34))
+    np.testing.assert_allclose(found, keras.ops.convert_to_numpy(expected), atol=1e-3)
+
+
 @pytest.mark.core
 def test_one_predict_takes_images_of_any_shape():
     averaged = augment(network(), transforms=["rot90", "vflip"], scales=(0.75, 1))

@@ -108,6 +108,14 @@ def test_a_float32_model_is_copied_and_frozen_layers_stay_frozen():
     np.testing.assert_array_equal(numbers(model, image(33, 40))[0], b)
 
 
+def test_a_quantized_model_is_an_error():
+    x = keras.Input((5,))
+    model = keras.Model(x, keras.layers.Dense(3)(x))
+    model.quantize("int8")
+    with pytest.raises(ValueError, match=r"^`model` must not be quantized"):
+        in_float32(model)
+
+
 @pytest.mark.parametrize(
     "model", ["model.keras", keras.layers.Conv2D(1, 1), keras.Sequential([keras.layers.Dense(1)])]
 )

@@ -111,3 +111,31 @@ def test_checks_and_idioms_for_keras_layers_see_one():
     layer = BatchNormalization()
     assert isinstance(layer, keras.layers.BatchNormalization)
     assert type(layer).__name__ == "BatchNormalization"
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("dtype", ["float32", "float64"])  # the fused kernel, and Keras's way
+def test_an_empty_batch_leaves_the_statistics_as_they_are(dtype, rng):
+    layer = BatchNormalization(momentum=0.9, dtype=dtype)
+    layer.build((None, 5, 7, 3))
+    layer(rng.normal(size=(2, 5, 7, 3)).astype(dtype), training=True)
+    before = [np.array(w) for w in layer.get_weights()]
+    y = layer(np.zeros((0, 5, 7, 3), dtype), training=True)
+    assert tuple(y.shape) == (0, 5, 7, 3)
+    for a, b in zip(before, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_an_empty_batch_in_a_graph_leaves_the_statistics_as_they_are(rng):
+    import tensorflow as tf
+
+    for dtype in ("float32", "float64"):
+        layer = BatchNormalization(dtype=dtype)
+        layer.build((None, 5, 7, 3))
+        signature = [tf.TensorSpec((None, 5, 7, 3), dtype)]
+        step = tf.function(lambda x, layer=layer: layer(x, training=True), signature)
+        step(rng.normal(size=(2, 5, 7, 3)).astype(dtype))
+        before = [np.array(w) for w in layer.get_weights()]
+        step(np.zeros((0, 5, 7, 3), dtype))
+        for a, b in zip(before, layer.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)

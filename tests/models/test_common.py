@@ -168,7 +168,7 @@ def test_a_step_of_fit_logs_the_loss_and_lowers_it(case, rng):
     assert np.isfinite([first, second]).all()
 
 
-@pytest.mark.parametrize("case", each("XLA", {}))
+@pytest.mark.parametrize("case", each("XLA", {}, TINY))
 def test_training_and_prediction_compile_with_xla(case, rng):
     model = case(2, (47, 63, 3))
     heads = len(model.outputs)

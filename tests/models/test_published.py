@@ -320,6 +320,7 @@ def test_other_classes_start_the_classifier_alone_and_the_log_says_so(mobilenet,
     assert not caplog.records
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["keras", "weights.h5"])
 def test_a_fine_tuned_checkpoint_comes_back_as_the_same_network(
     mobilenet, tmp_path, ending, caplog
@@ -338,6 +339,7 @@ def test_a_fine_tuned_checkpoint_comes_back_as_the_same_network(
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(loaded(image)), expected)
 
 
+@pytest.mark.slow
 def test_other_channels_adapt_the_first_convolution(mobilenet, tmp_path):
     _, path, image, _ = mobilenet
     rgb = DeepLabV3Plus("mobilenetv2", 21, weights=path, activation=None)

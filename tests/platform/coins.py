@@ -66,9 +66,6 @@ def litert_int8(build, folder):
     """LiteRT in int8 at a fixed size, from either shape: 99 of 100 pixels are decided alike."""
     _, _, image, _ = photograph()
     model = build(1, (None, None, 1))
-    for layer in model.get_layer("backbone").layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.9  # as docs/finetuning.md says for a short run from scratch
     train(model, scale=1)
     static = build(1, image.shape[1:])
     static.set_weights(model.get_weights())

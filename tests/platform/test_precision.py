@@ -18,5 +18,6 @@ def test_a_training_step_in_bfloat16_is_finite_and_its_scores_are_float32(tmp_pa
     precision.mixed_bfloat16(TINY["DeepLabV3Plus"], tmp_path)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_16_bit_resize_compiles_with_xla():
     precision.train_step(TINY["DeepLabV3Plus"], "mixed_bfloat16", jit_compile=True)
