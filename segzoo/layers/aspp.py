@@ -106,12 +106,14 @@ class AtrousSpatialPyramidPooling(keras.layers.Layer):
         self.project = ConvBlock(self.filters, 1, **style, name=f"{name}_project")
         self.drop = keras.layers.Dropout(dropout, name=f"{name}_dropout", dtype=dtype)
 
-    def _branches(self) -> list:
+    @property
+    def branches(self) -> list:
+        """The branches on the map itself; version 0.1 held them in a list of this name."""
         rates = range(1, len(self.dilations) + 1)
         return [self.pointwise, *(getattr(self, f"branch_{place}") for place in rates)]
 
     def build(self, input_shape) -> None:
-        branches = self._branches()
+        branches = self.branches
         for branch in branches:
             branch.build(input_shape)
         self.pooling.build((input_shape[0], 1, 1, input_shape[-1]))
@@ -119,7 +121,7 @@ class AtrousSpatialPyramidPooling(keras.layers.Layer):
 
     def call(self, x):
         pooled = self.spread(self.pooling(self.mean(x)), x)
-        x = self.merge([*[branch(x) for branch in self._branches()], pooled])
+        x = self.merge([*[branch(x) for branch in self.branches], pooled])
         return self.drop(self.project(x))
 
     def compute_output_shape(self, input_shape):

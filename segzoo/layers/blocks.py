@@ -98,13 +98,16 @@ class _Block(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 
-    def _norm(self, channels: int, name: str):
+    def _norm(self, channels: int, place: str = ""):
+        # Group, layer and instance normalization have the same weights: their names tell files
+        # apart. A batch normalization has others.
+        said = "" if self.normalization == "batch" else f"{self.normalization}_"
         return normalization_layer(
             self.normalization,
             channels,
             epsilon=self.epsilon,
             groups=self.groups,
-            name=name,
+            name=f"{place}{said}norm",
             dtype=self.dtype_policy,
         )
 
@@ -114,8 +117,12 @@ class _Block(keras.layers.Layer):
         function = activations.get(self.activation)
         return keras.layers.Activation(function, name=name, dtype=self.dtype_policy)
 
-    def steps(self) -> list[keras.layers.Layer]:
-        """The layers of the block, in order."""
+    @property
+    def sublayers(self) -> list[keras.layers.Layer]:
+        """The layers of the block, in order.
+
+        Version 0.1 held them in a list of this name; so Keras finds them in its files too.
+        """
         found = (getattr(self, place, None) for place in self._places)
         return [layer for layer in found if layer is not None]
 
@@ -125,12 +132,12 @@ class _Block(keras.layers.Layer):
         return self.normalization is None if self.use_bias is None else self.use_bias
 
     def build(self, input_shape) -> None:
-        for layer in self.steps():
+        for layer in self.sublayers:
             layer.build(input_shape)
             input_shape = layer.compute_output_shape(input_shape)
 
     def call(self, x):
-        for layer in self.steps():
+        for layer in self.sublayers:
             x = layer(x)
         return x
 
@@ -209,7 +216,7 @@ class ConvBlock(_Block):
             name="conv",
             dtype=self.dtype_policy,
         )
-        self.norm = self._norm(self.filters, "norm")
+        self.norm = self._norm(self.filters)
         self.act = self._activation("activation")
 
 
@@ -281,7 +288,7 @@ class SeparableConvBlock(_Block):
             name="depthwise",
             dtype=self.dtype_policy,
         )
-        self.depthwise_norm = self._norm(input_shape[-1], "depthwise_norm")
+        self.depthwise_norm = self._norm(input_shape[-1], "depthwise_")
         self.depthwise_act = self._activation("depthwise_activation")
         self.pointwise = keras.layers.Conv2D(
             self.filters,
@@ -293,6 +300,6 @@ class SeparableConvBlock(_Block):
             name="pointwise",
             dtype=self.dtype_policy,
         )
-        self.pointwise_norm = self._norm(self.filters, "pointwise_norm")
+        self.pointwise_norm = self._norm(self.filters, "pointwise_")
         self.pointwise_act = self._activation("pointwise_activation")
         super().build(input_shape)
