@@ -15,11 +15,12 @@ one more input channel that is all ones (`ImageNormalization(constant_channel=Tr
 where the colors' means differ.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import keras
 import numpy as np
 
-from segzoo.layers.preprocessing import per_channel
+from segzoo.layers.preprocessing import ImageNormalization, per_channel
 
 
 def color_shares(channels: int) -> np.ndarray:
@@ -86,3 +87,29 @@ def adapt_kernel(
         ones = np.einsum("hwcf,ic->hwf", wide, offsets)
         adapted = np.concatenate([adapted, ones[:, :, None]], axis=2)
     return adapted.astype(kernel.dtype)
+
+
+def kernel_adapter(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what fits the first kernel of a model of RGB images to `model`.
+
+    Args:
+        model: the same network for images with another number of channels. It normalizes them
+            itself if an `ImageNormalization` is in it; otherwise the channels are taken as they
+            are.
+    """
+    channels = model.inputs[0].shape[-1]
+    found = next((x for x in _layers(model) if isinstance(x, ImageNormalization)), None)
+
+    def adapt(kernel: np.ndarray) -> np.ndarray:
+        if found is None:
+            return adapt_kernel(kernel, channels)
+        # The kernel's colors are in the order of the trained network, which is BGR for some.
+        kernel = kernel[:, :, ::-1] if found.reverse_channels else kernel
+        return adapt_kernel(kernel, channels, found.mean, found.std, found.constant_channel)
+
+    return adapt
+
+
+def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in model.layers:
+        yield from _layers(layer) if isinstance(layer, keras.Model) else [layer]

@@ -9,7 +9,7 @@ import keras
 from segzoo.backbones import measure
 from segzoo.backbones._rows import BackboneInfo, Direct, Published, Variant
 from segzoo.backbones.rebuild import Scale, rebuild
-from segzoo.weights import download_error
+from segzoo.weights import cached_error, download_error
 
 Pairs = list[tuple[keras.layers.Layer, keras.layers.Layer]]
 
@@ -108,6 +108,9 @@ def _network(row, source: Published, weights) -> keras.Model:
         # Keras raises a bare Exception when a download fails; its message has the address.
         url = re.search(r"https?://\S+\.h5", str(error))
         if weights is None or url is None:
+            damaged = None if weights is None else cached_error("backbone_weights", error)
+            if damaged is not None:
+                raise damaged from error
             raise
         file = url.group().rpartition("/")[2]
         raise download_error(url.group(), "backbone_weights", error, source.cached(file)) from error

@@ -15,6 +15,7 @@ from typing import Any
 
 import keras
 
+from segzoo.backbones.channels import kernel_adapter
 from segzoo.backbones.encoder import encoder
 from segzoo.layers._arguments import as_int, positive_int
 from segzoo.models import _heads
@@ -23,6 +24,8 @@ from segzoo.weights import load_weights
 
 ACTIVATIONS = ("auto", "sigmoid", "softmax", None)
 MINIMUM_SIZE = 32
+# What the names of layers start with whose channels are the classes.
+CLASSIFIERS = ("logits", "score_", "upsample_")
 
 
 class Network:
@@ -121,7 +124,10 @@ class Network:
             outputs = [extra, outputs]
         model = keras.Model(self.image, outputs, name=self.name)
         if self.weights is not None:
-            load_weights(model, self.weights)
+            # A head that only trained the others is not missed.
+            surplus = ("auxiliary_", "logits_auxiliary") if self.auxiliary is None else ()
+            adapt = kernel_adapter(model)
+            load_weights(model, self.weights, surplus=surplus, fresh=CLASSIFIERS, adapt=adapt)
         return model
 
 

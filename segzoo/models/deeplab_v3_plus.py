@@ -20,6 +20,7 @@ from segzoo.models._atrous import OUTPUT_STRIDES, atrous_pyramid
 from segzoo.models._builder import builder, check_flag
 from segzoo.models._features import Features
 from segzoo.models._style import Style
+from segzoo.weights import published
 
 
 def deeplab_v3_plus(
@@ -139,19 +140,22 @@ def DeepLabV3Plus(
     dropout = check_rate("dropout", dropout)
     if aspp_dilations is not None:
         aspp_dilations = check_widths("aspp_dilations", aspp_dilations)
-    if weights is not None and _published.is_published(backbone, weights):
+    known = published.find("DeepLabV3Plus", backbone, weights)
+    if known is not None:
         return _published.build(
             backbone,
             network.classes,
             network.shape,
-            weights=weights,
+            weights=known,
             output_stride=output_stride,
             aspp_dilations=aspp_dilations,
             aspp_filters=aspp_filters,
             low_level_filters=low_level_filters,
             decoder_filters=decoder_filters,
             dropout=dropout,
+            separable=separable,
             backbone_features=backbone_features,
+            auxiliary=auxiliary,
             activation=activation,
             preprocessing=preprocessing,
             name=name,

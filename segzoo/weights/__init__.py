@@ -5,7 +5,8 @@ to which of a model is settled before the first value is assigned: a file fits a
 changes nothing (`load_weights`). The package knows layers and tensors, no architecture.
 """
 
-from segzoo.weights._download import download_error, fetch
+from segzoo.weights import published
+from segzoo.weights._download import cached_error, download_error, fetch
 from segzoo.weights._files import File, open_file
 from segzoo.weights._layers import Layer, Tensor
 from segzoo.weights._loading import layer_shapes, load_weights
@@ -14,9 +15,11 @@ __all__ = [
     "File",
     "Layer",
     "Tensor",
+    "cached_error",
     "download_error",
     "fetch",
     "layer_shapes",
     "load_weights",
     "open_file",
+    "published",
 ]

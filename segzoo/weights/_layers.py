@@ -6,7 +6,7 @@ are its variables. `pair_weights` in `_pairing` compares the two without reading
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -14,8 +14,8 @@ import numpy as np
 
 # Kinds of layers with weights, as Keras names them when nobody else does.
 _AUTOMATIC = re.compile(
-    r"((?:depthwise_|separable_)?conv2d|conv2d_transpose|dense"
-    r"|(?:batch_|layer_|group_|unit_)?normalization)(?:_(\d+))?"
+    r"(?:depthwise_|separable_)?conv2d|conv2d_transpose|dense|(?:separable_)?conv_block"
+    r"|(?:batch_|layer_|group_|unit_)?normalization"
 )
 
 
@@ -36,19 +36,23 @@ class Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A layer with weights, of a file or of a model.
+    """A layer of a file or of a model.
 
     Attributes:
         path: names from the outermost model inwards, joined by "/".
         rank: its place: the sequence that it is counted in, and the place there. Keras 3 counts
             the layers of each class by themselves.
-        weights: `Tensor`s or variables by name, in the order of the layer.
+        weights: `Tensor`s or variables by name, in the order of the layer. A layer that is made of
+            layers has the names of those in front.
+        kinds: the class of the layer under "", and those of the layers that it is made of under
+            their names, in snake case, where known: group and layer normalization differ in it.
         owner: the layer itself, of a model.
     """
 
     path: str
     rank: tuple[str, int]
     weights: dict[str, Any]
+    kinds: dict[str, str] = dataclasses.field(default_factory=dict)
     owner: Any = None
 
     @property
@@ -57,93 +61,154 @@ class Layer:
         return self.path.rpartition("/")[2]
 
     @property
+    def parents(self) -> str:
+        """The names of the models around it; empty in the outermost model."""
+        return self.path.rpartition("/")[0]
+
+    @property
+    def kind(self) -> str:
+        """Its class in snake case, empty where the file does not tell."""
+        return self.kinds.get("", "")
+
+    @property
     def automatic(self) -> tuple[str, int] | None:
-        """Kind and number of an automatic name."""
-        match = _AUTOMATIC.fullmatch(self.name)
-        return (match[1], int(match[2] or 0)) if match else None
+        """Kind and number of an automatic name, the layer's class and a count."""
+        kind, number = split_key(self.name)
+        if self.kind == kind or _AUTOMATIC.fullmatch(kind):
+            return kind, number
+        return None
 
     def __str__(self) -> str:
         shapes = ", ".join(f"{name} {tuple(w.shape)}" for name, w in self.weights.items())
-        return f"layer `{self.path or self.rank}` with {shapes}"
+        shapes = shapes if len(shapes) < 400 else f"{len(self.weights)} weights"
+        return f"layer `{self.path or self.rank}`" + (f" with {shapes}" if shapes else "")
 
 
-def model_layers(model: keras.Model, layout: str) -> list[Layer]:
-    """Layers with weights in the model's order, those of nested models in their place.
+def model_layers(model: keras.Model, layout: str, ordered: bool = True) -> list[Layer]:
+    """All layers in the model's order, those of nested models in their place.
 
     Args:
         model: a functional or sequential model.
-        layout: of the file that they are compared with: `"keras3"` names and counts them as
-            Keras 3 does in its files, any other as Keras 2 did.
+        layout: of the file that they are compared with: `"keras3"` names the weights as Keras 3
+            does in its files, any other as Keras 2 did.
+        ordered: whether the file tells the order of all its layers; otherwise it counts those of
+            each class by themselves.
     """
-    if layout == "keras3":
-        return list(_keras3_layers(model))
-    leaves = enumerate(_leaves(model))
-    return [
-        Layer(parents + layer.name, ("", place), _keras2_weights(layer), layer)
-        for place, (layer, parents) in leaves
-    ]
+    layers = list(_keras3_layers(model)) if layout == "keras3" else list(_keras2_layers(model))
+    if not ordered:
+        return layers
+    return [dataclasses.replace(layer, rank=("", place)) for place, layer in enumerate(layers)]
+
+
+def _keras2_layers(model: keras.Model) -> Iterator[Layer]:
+    for place, (layer, parents) in enumerate(_leaves(model)):
+        variables = layer.trainable_weights + layer.non_trainable_weights
+        made_of_layers = len({v.path.rpartition("/")[0] for v in variables}) > 1
+        names = [v.path if made_of_layers else v.name for v in variables]
+        weights = dict(zip(names, variables, strict=True))
+        kinds = {"": snake_case(type(layer).__name__)}
+        yield Layer(parents + layer.name, ("", place), weights, kinds, layer)
+
+
+def first_layer(model: keras.Model) -> str:
+    """The first layer that a file has to have, for errors."""
+    leaves = (layer for layer, _ in _leaves(model) if layer.weights)
+    return next((f"layer `{layer.name}`" for layer in leaves), "the first layer")
 
 
 def _leaves(model: keras.Model, parents: str = "") -> Iterator[tuple[Any, str]]:
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _leaves(layer, f"{parents}{layer.name}/")
-        elif layer.weights:
+        else:
             yield layer, parents
-
-
-def _keras2_weights(layer: keras.layers.Layer) -> dict[str, Any]:
-    variables = layer.trainable_weights + layer.non_trainable_weights
-    names = [v.name for v in variables]
-    if len(set(names)) < len(names):  # a layer of layers
-        names = [v.path for v in variables]
-    return dict(zip(names, variables, strict=True))
 
 
 def _keras3_layers(model: keras.Model, parents: str = "", place: str = "") -> Iterator[Layer]:
     for key, layer in _numbered(model.layers):
         if isinstance(layer, keras.Model):
             yield from _keras3_layers(layer, f"{parents}{layer.name}/", f"{place}{key}/")
-        elif layer.weights:
-            kind, count = split_key(key)
-            weights = dict(_keras3_weights(layer, "", {id(layer)}))
-            yield Layer(parents + layer.name, (place + kind, count), weights, layer)
+            continue
+        kind, count = split_key(key)
+        parts = Parts(kind)
+        _add_parts(parts, layer, "", {id(layer)})
+        yield Layer(parents + layer.name, (place + kind, count), parts.weights, parts.kinds, layer)
 
 
-def _keras3_weights(layer: Any, place: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+class Parts:
+    """The weights of a layer of a Keras 3 file or model, those of the layers inside among them.
+
+    Keras 3 files have a layer inside at the attribute that holds it, or in a list of the attribute;
+    version 0.1 held those of blocks in a list. Its own name is the same in both, and takes the
+    place of either unless it is automatic, or not known.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.weights: dict[str, Any] = {}
+        self.kinds = {"": kind}
+
+    def enter(self, place: str, key: str, name: str, kind: str) -> str:
+        """The place of a layer inside another, whose class is noted.
+
+        A normalization that says in its name which one it is (`group_norm`) keeps the place that
+        it has without.
+        """
+        said = _SAID.fullmatch(name)
+        plain = f"{said[1] or ''}norm" if said else name
+        automatic = _AUTOMATIC.fullmatch(split_key(name)[0])
+        inner = f"{place}{plain if name and not automatic else key}/"
+        if inner in self.kinds:
+            inner = f"{place}{key}/"
+        if kind == "group_normalization":  # Keras's class for both
+            kind = "group_normalization|instance_normalization"
+        self.kinds[inner] = f"{said[2]}_normalization" if said else kind
+        return inner
+
+
+_SAID = re.compile(r"(.*_)?(group|layer|instance)_norm")
+
+
+def said_kind(weight: str) -> str:
+    """The normalization that a weight's own name tells, of `block/group_norm/gamma`."""
+    said = [_SAID.fullmatch(part) for part in weight.split("/")]
+    return next((match[2] for match in said if match), "")
+
+
+def _add_parts(parts: Parts, layer: Any, place: str, seen: set[int]) -> None:
     """Variables of a layer and of those that its attributes hold, under Keras's names for them."""
     store: dict[str, Any] = {}
     layer.save_own_variables(store)
     for key, variable in store.items():
-        yield f"{place}vars/{key}", variable
+        parts.weights[f"{place}vars/{key}"] = variable
     for attribute in sorted(vars(layer), key=lambda name: (name.startswith("_"), name)):
         if attribute in _OF_EVERY_LAYER:
             continue
         value = getattr(layer, attribute)
-        held: Any = [(attribute, value)]
+        held: Iterable[tuple[str, Any]] = [(attribute, value)]
         if isinstance(value, list | tuple | dict):
             values = value.values() if isinstance(value, dict) else value
             inner = [item for item in values if isinstance(item, keras.layers.Layer)]
             held = [(f"{attribute}/{key}", item) for key, item in _numbered(inner)]
-        for name, item in held:
+        for key, item in held:
             if isinstance(item, keras.layers.Layer) and id(item) not in seen:
                 seen.add(id(item))
-                yield from _keras3_weights(item, f"{place}{name}/", seen)
+                kind = snake_case(type(item).__name__)
+                _add_parts(parts, item, parts.enter(place, key, item.name, kind), seen)
 
 
 _OF_EVERY_LAYER = frozenset(dir(keras.layers.Layer()))
 
 
-def _numbered(layers: Any) -> Iterator[tuple[str, Any]]:
+def _numbered(layers: Iterable[Any]) -> Iterator[tuple[str, Any]]:
     """Layers with the keys that Keras 3 files have for them: the class and a count."""
     counts: dict[str, int] = {}
     for layer in layers:
-        kind = _snake_case(type(layer).__name__)
+        kind = snake_case(type(layer).__name__)
         count = counts[kind] = counts.get(kind, -1) + 1
         yield f"{kind}_{count}" if count else kind, layer
 
 
-def _snake_case(name: str) -> str:
+def snake_case(name: str) -> str:
     """As Keras writes class names: `Conv2DTranspose` is `conv2d_transpose`."""
     name = re.sub(r"\W+", "", name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)

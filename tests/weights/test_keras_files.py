@@ -223,7 +223,7 @@ def test_the_optimizer_of_a_file_is_left_out_and_that_of_the_model_stays(tmp_pat
     source, target = randomized(small_network(), rng), small_network()
     images, maps = rng.normal(size=(2, 8, 8, 3)), rng.normal(size=(2, 2, 2, 6))
     for model, steps in ((source, 3), (target, 1)):
-        model.compile("adam", "mse", jit_compile=False)
+        model.compile("adam", "mse", run_eagerly=True)
         for _ in range(steps):
             model.train_on_batch(images, maps)
     source.save(tmp_path / "a.keras")

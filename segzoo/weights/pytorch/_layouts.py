@@ -3,7 +3,7 @@
 A layout says how its files are told from others (`marks`), what the module of a Keras layer is
 called in them (`modules`), and what they hold that no encoder uses (`unused`). The rest is the same
 for all: a kernel is turned from PyTorch's order of axes to Keras's, every name and shape is
-compared, and only then are values read and assigned, one tensor at a time.
+compared, then all values are read and checked, and only then is the first one assigned.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from segzoo.weights._values import converted
 from segzoo.weights.safetensors_files import SafetensorsFile
 
 # The names of a variable in Keras and in PyTorch.
@@ -171,7 +172,7 @@ def assign(
     title: str,
     rearrange: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
 ) -> None:
-    """Assign the tensors of a file to variables, after all of them are compared.
+    """Assign the tensors of a file to variables, after all of them are compared and read.
 
     Args:
         model: the network, for errors.
@@ -205,11 +206,15 @@ def assign(
             raise ValueError(
                 f"{fits}: tensor `{name}` {file.shapes[name]} belongs to no layer of {title}"
             )
+    values = []
     for (part, variable), order in zip(pairs, orders, strict=True):
         value = np.split(file[part.name], part.count, part.axis)[part.index]
         value = value.transpose(order).reshape(variable.shape)
+        value = converted(file.path, f"tensor `{part.name}`", value, variable.dtype)
         change = (rearrange or {}).get(variable.path)
-        variable.assign(change(value) if change else value)
+        values.append(change(value) if change else value)
+    for (_, variable), value in zip(pairs, values, strict=True):
+        variable.assign(value)
 
 
 def _order(found: tuple[int, ...], wanted: tuple[int, ...], part: Part) -> tuple[int, ...] | None:
