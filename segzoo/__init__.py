@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from segzoo import backbones, inference, layers, losses, metrics, models, rle
     from segzoo._diagnosis import check_batch
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PACKAGES = ("backbones", "inference", "layers", "losses", "metrics", "models")
 
