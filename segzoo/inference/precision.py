@@ -22,7 +22,7 @@ def in_float32(model: keras.Model) -> keras.Model:
 
     Returns:
         A `keras.Model` of the same architecture, layer names and weights, which are copied, in
-        float32. It is not compiled. Its outputs are those of `model` up to the rounding of 16 bits.
+        float32. It is not compiled. It gives what `model` gives, up to the rounding of 16 bits.
 
     Raises:
         ValueError: for what is no `keras.Model`, is not built, or is quantized.
