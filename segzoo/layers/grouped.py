@@ -6,6 +6,8 @@ convolution whose kernel has zeros between the groups: as many channels as a pro
 well, which costs less than 32 convolutions of 4 channels each, and less than one of all channels.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -44,6 +46,9 @@ class GroupedConv2D(keras.layers.Conv2D):
         Xie, Girshick, Dollár, Tu, He, "Aggregated Residual Transformations for Deep Neural
         Networks", CVPR 2017, arXiv 1611.05431, figure 3c.
     """
+
+    def __init__(self, *args: Any, data_format: str = "channels_last", **kwargs: Any) -> None:
+        super().__init__(*args, data_format=data_format, **kwargs)
 
     def convolution_op(self, inputs, kernel):
         if self.groups == 1 or self.data_format != "channels_last" or not _as_ordinary():
