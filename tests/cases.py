@@ -370,6 +370,7 @@ METRICS = {
 METRIC_FUNCTIONS = {
     "average_surface_distance": "metrics/test_surface.py",
     "boundary_f1_score": "metrics/test_functional.py",
+    "counts": "metrics/test_functional.py",
     "dice_coef": "metrics/test_functional.py",
     "f_score": "metrics/test_functional.py",
     "hausdorff_distance": "metrics/test_surface.py",

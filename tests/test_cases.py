@@ -31,7 +31,7 @@ def test_every_layer_has_a_row():
 
 def test_every_loss_has_a_row_and_a_function_of_the_same_maths():
     rows, others = set(cases.LOSSES), set(cases.LOSS_HELPERS)
-    functions = {losses._base._snake_case(name) + "_loss" for name in rows}
+    functions = {losses._declare.snake_case(name) + "_loss" for name in rows}
     assert rows | functions | others == set(losses.__all__), "tests/cases.py, LOSSES"
     assert rows <= classes(losses, keras.losses.Loss)
 

@@ -23,14 +23,18 @@ EDGES = {
     "weights": set(),
     "inference": {"layers"},
     "layers": set(),
-    "losses": {"_targets", "_overlap", "_boundary"},
-    "metrics": {"_targets", "_overlap", "_boundary"},
+    "losses": {"_arguments", "_boundary", "_counts", "_inputs", "_numerics", "_reading"},
+    "metrics": {"_arguments", "_boundary", "_counts", "_numerics", "_reading", "_targets"},
     "rle": set(),
     "_loading": set(),
     "_diagnosis": {"layers"},
-    "_targets": set(),
-    "_overlap": set(),
+    "_counts": {"_numerics", "_reading"},
+    "_reading": {"_inputs", "_numerics", "_targets"},
+    "_inputs": {"_numerics"},
+    "_targets": {"_numerics"},
     "_boundary": set(),
+    "_arguments": set(),
+    "_numerics": set(),
 }
 # What a module may import from elsewhere when it is loaded: the standard library and these.
 OUTSIDE = {"keras", "numpy", "h5py", "ml_dtypes", "safetensors"}

@@ -1,101 +1,115 @@
-"""What all losses share: the base class, `a + b`, `0.5 * a`, `Compound`, and their functions."""
+"""What all losses share: the base class, `a + b`, `0.5 * a`, and `Compound`."""
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Callable, Iterable, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Real
-from typing import Any, TypeVar
+from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from segzoo import _targets
-
-_ARGUMENTS = {
-    "from_logits": "whether `y_pred` holds logits: one class takes a sigmoid, several a softmax.",
-    "multilabel": "whether classes may overlap: logits of several classes take a sigmoid each.",
-    "per_image": "whether each image has its own score, averaged over the batch.",
-    "average": '`"macro"` averages the classes\' losses, `"micro"` sums their counts first.',
-    "class_weights": "weights w of the classes, normalized: sum(w loss) / sum(w).",
-    "ignore_class": "an integer or several: pixels that count nowhere, as 255 in a mask of 0, 1, "
-    "255.",
-    "smooth": "added to numerator and denominator, >= 0: an empty mask predicted empty has loss 0.",
-    "label_smoothing": "share in 0..1 of the target spread evenly over the classes.",
-    "name": "the class in snake case by default.",
-    "reduction": "as in `keras.losses.Loss`.",
-    "dtype": "least precision of the maths, which never is below float32.",
-}
+from segzoo._arguments import flag, for_config, ignored_classes, parameters
+from segzoo._inputs import static_shape, weights_shape
+from segzoo._reading import Batch, Reading, activation
+from segzoo.losses._declare import register, snake_case
 
 
 class SegmentationLoss(keras.losses.Loss):
-    """Base of the losses: reads the targets, reduces the values, adds and scales.
+    """Base of the losses: reads the batch, reduces the values, adds and scales.
 
-    A subclass stores every argument of `__init__` under its own name and has `call`, which returns
-    what `reduction="none"` shows: (B, H, W), (B,) or a scalar.
+    A subclass stores every argument of `__init__` under its own name and has `weighted_losses`.
     """
+
+    _nan_shows_in_counts = False
 
     def __init__(
         self,
         from_logits: bool = False,
+        multilabel: bool = False,
         ignore_class: int | Sequence[int] | None = None,
         name: str | None = None,
         reduction: str | None = "sum_over_batch_size",
         dtype: Any = None,
     ):
-        super().__init__(name=name or _snake_case(type(self).__name__), reduction=reduction)
+        super().__init__(name=name or snake_case(type(self).__name__), reduction=reduction)
         if dtype is not None:
             self._dtype_policy = keras.dtype_policies.get(dtype)
             self._dtype = self._dtype_policy.compute_dtype
-        self.from_logits = from_logits
-        self._ignored = _targets.ignored_classes(ignore_class)
-        self.ignore_class = ignore_class if ignore_class is None else _plain(ignore_class)
+        self.from_logits = flag("from_logits", from_logits)
+        self.multilabel = flag("multilabel", multilabel)
+        self._ignored = ignored_classes(ignore_class)
+        one = ignore_class is None or np.ndim(ignore_class) == 0
+        self.ignore_class = next(iter(self._ignored), None) if one else list(self._ignored)
+
+    @functools.cached_property
+    def _reading(self) -> Reading:
+        return Reading(
+            multilabel=self.multilabel,
+            from_logits=self.from_logits,
+            ignored=self._ignored,
+            dtype=self.dtype,
+            probabilities=True,
+            nan_shows=self._nan_shows_in_counts,
+        )
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Returns the loss of (B, H, W, C) predictions, reduced."""
         with keras.name_scope(self.name):
-            y_true, y_pred = _targets.standardize(y_true, y_pred, self._ignored, self.dtype)
-            weights = _targets.pixel_weights(sample_weight, y_pred)
-            values, divisor = self.call(y_true, y_pred, weights)
+            batch = self._reading(y_true, y_pred, sample_weight)
+            batch, values, divisor = self.weighted_losses(batch)
             if self.reduction in (None, "none"):
-                return values
-            total = ops.sum(values) if len(values.shape) < 2 else ops.sum(ops.sum(values, axis=-1))
-            if self.reduction == "sum":
-                return total
-            return _mean_over_replicas(total / divisor)
+                return batch.guard(values)
+            if self.reduction != "sum":
+                values = values / divisor  # before the sum, which could leave float32's range
+            if len(values.shape) == 3:
+                values = ops.sum(values, axis=-1)  # no long float32 sum
+            total = batch.guard(ops.sum(values))
+            return total if self.reduction == "sum" else _mean_over_replicas(total)
 
-    def call(self, y_true: Any, y_pred: Any, weights: Any = None) -> tuple[Any, Any]:
-        """Returns the weighted values, and what their sum is divided by."""
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns the losses before any weight and reduction: (B, H, W), (B,) or a scalar."""
+        batch, values, _ = self.weighted_losses(self._reading(y_true, y_pred))
+        return batch.guard(values)
+
+    def weighted_losses(self, batch: Batch) -> tuple[Batch, Any, Any]:
+        """Returns the batch, its weighted losses, and what their sum is divided by.
+
+        The losses are those of pixels (B, H, W), of images (B,), or one scalar of the batch, which
+        comes back because a loss may find out on its way that it is bad.
+        """
         raise NotImplementedError
 
-    def _mean_over_images(self, losses: Any, weights: Any) -> tuple[Any, Any]:
-        """Returns the images' losses (B,) weighted by (B,), and their divisor."""
+    def _mean_over_images(self, batch: Batch, losses: Any) -> tuple[Batch, Any, Any]:
+        """Returns the images' losses (B,) weighted, with their divisor."""
         count = ops.cast(ops.shape(losses)[0], losses.dtype)
-        if weights is None:
-            return losses, count
-        weights = ops.broadcast_to(ops.reshape(weights, (-1,)), ops.shape(losses))
-        if self.reduction == "mean_with_sample_weight":
-            count = _nonzero(ops.sum(weights))
-        return losses * weights, count
+        weights = batch.image_weights
+        if weights is not None:
+            losses = losses * weights
+            if self.reduction == "mean_with_sample_weight":
+                count = ops.sum(weights)
+        return batch, losses, nonzero(count)
 
-    def _only_image_weights(self, weights: Any, per_image: bool) -> None:
-        if weights is not None and not (per_image and weights.shape[1] == 1 == weights.shape[2]):
+    def _only_image_weights(self, batch: Batch, per_image: bool) -> None:
+        given = "pixel" if batch.pixel_weights is not None else "image"
+        has_weights = given == "pixel" or batch.image_weights is not None
+        if has_weights and not (per_image and given == "image"):
             raise ValueError(
                 f"`{type(self).__name__}` orders or matches pixels, which have no weights of their "
                 f"own: `sample_weight` must be (B,) with `per_image=True`, received "
-                f"{'pixel' if weights.shape[1] != 1 else 'image'} weights with "
-                f"per_image={per_image}"
+                f"{given} weights with per_image={per_image}"
             )
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of `__init__`."""
-        return {name: getattr(self, name) for name in _parameters(type(self))}
+        return {name: for_config(getattr(self, name)) for name in parameters(type(self))}
 
     def __repr__(self) -> str:
         changed = (
             f"{name}={getattr(self, name)!r}"
-            for name, parameter in _parameters(type(self)).items()
+            for name, parameter in parameters(type(self)).items()
             if name not in ("name", "dtype") and getattr(self, name) != parameter.default
         )
         return f"{type(self).__name__}({', '.join(changed)})"
@@ -113,8 +127,11 @@ class SegmentationLoss(keras.losses.Loss):
 
     __rmul__ = __mul__
 
+    def __truediv__(self, divisor: Any) -> Compound:
+        return self * (1 / divisor) if isinstance(divisor, Real) and divisor else NotImplemented
 
-@keras.saving.register_keras_serializable(package="segzoo.losses")
+
+@register
 class Compound(SegmentationLoss):
     """Weighted sum of losses, which is what `a + b`, `0.5 * a` and `sum([...])` make.
 
@@ -123,8 +140,8 @@ class Compound(SegmentationLoss):
     Args:
         losses: `keras.losses.Loss` objects, segzoo's or not. A `Compound` among them is
             taken apart.
-        weights: one finite number each, 1 by default.
-        name: the parts' names joined by default.
+        weights: one finite number each. Defaults to 1 for each.
+        name: of the loss. Defaults to the parts' names joined.
 
     Attributes:
         parts: the losses, without their weights: `metrics=loss.parts` logs each.
@@ -133,7 +150,9 @@ class Compound(SegmentationLoss):
         The sum of the parts, each reduced by itself; a part gets `sample_weight` as it came.
 
     Raises:
-        ValueError: if there is no loss, something else than a loss, or not one weight each.
+        ValueError: if there is no loss, something else than a loss, or not one weight each; at the
+            first batch, if two parts read `y_pred` in two ways (one as logits and one as
+            probabilities, or logits of several classes through a softmax and through sigmoids).
 
     Example:
         >>> from segzoo.losses import BinaryFocal, Dice
@@ -171,15 +190,31 @@ class Compound(SegmentationLoss):
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Returns the weighted sum of the parts."""
+        self._refuse_two_readings(y_pred)
         terms = []
         for part, weight in zip(self.parts, self.weights, strict=True):
             fitting = sample_weight
             if fitting is not None and not isinstance(part, SegmentationLoss):
                 fitting = ops.convert_to_tensor(fitting)
-                if len(_targets.weights_shape(fitting)) == 1:  # Keras would take (B,) as columns
+                if len(weights_shape(fitting)) == 1:  # Keras would take (B,) as columns
                     fitting = ops.reshape(fitting, (-1, 1, 1))
             terms.append(weight * part(y_true, y_pred, fitting))
         return sum(terms[1:], terms[0])
+
+    def _refuse_two_readings(self, y_pred: Any) -> None:
+        """Raises ValueError if one part takes `y_pred` for what another part does not."""
+        shape = static_shape("y_pred", ops.convert_to_tensor(y_pred), "accepted is (B, H, W, C)")
+        first, taken = None, None
+        for part in _leaves(self):
+            kind = part._reading.kind(shape[-1] or 1) if shape else "binary"
+            as_ = activation(part.from_logits, kind) or "no activation"
+            if first is not None and as_ != taken:
+                raise ValueError(
+                    f"the parts of a sum must read `y_pred` alike, but for {shape[-1]} class(es) "
+                    f"`{first!r}` takes {taken} and `{part!r}` takes {as_}: give both the same "
+                    "`from_logits=` and `multilabel=`"
+                )
+            first, taken = part, as_
 
     def get_config(self) -> dict[str, Any]:
         """Returns the serialized parts, their weights and the name."""
@@ -200,90 +235,18 @@ class Compound(SegmentationLoss):
         return " + ".join(terms)
 
 
-LossClass = TypeVar("LossClass", bound=type[SegmentationLoss])
-
-
-def register(cls: LossClass) -> LossClass:
-    """Registers a loss with Keras and documents the arguments that losses share."""
-    own = cls.__doc__ or ""
-    shared = "\n".join(
-        f"        {name}: {_ARGUMENTS[name]}"
-        for name in _parameters(cls)
-        if f"        {name}:" not in own and name in _ARGUMENTS
-    )
-    cls.__doc__ = own.replace("        <shared>", shared)
-    return keras.saving.register_keras_serializable(package="segzoo.losses")(cls)
-
-
-def as_function(cls: LossClass) -> Callable[..., Any]:
-    """Returns the loss as a function of `(y_true, y_pred)` and the arguments of the class."""
-
-    def function(y_true: Any, y_pred: Any, *, sample_weight: Any = None, **arguments: Any) -> Any:
-        return cls(**arguments)(y_true, y_pred, sample_weight)
-
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    own = [p.replace(kind=keyword) for n, p in _parameters(cls).items() if n != "name"]
-    signature = inspect.signature(function)
-    data = list(signature.parameters.values())[:3]
-    function.__signature__ = signature.replace(parameters=data + own)  # type: ignore[attr-defined]
-    function.__name__ = function.__qualname__ = f"{_snake_case(cls.__name__)}_loss"
-    function.__module__ = cls.__module__
-    function.__doc__ = f"""Returns `{cls.__name__}(...)(y_true, y_pred, sample_weight)`.
-
-    The arguments are those of `{cls.__name__}`.
-
-    Example:
-        >>> from keras import ops
-        >>> from segzoo import losses
-        >>> labels, scores = ops.array([[[0, 1]]]), ops.array([[[[0.9, 0.1], [0.4, 0.6]]]])
-        >>> value = losses.{function.__name__}(labels, scores)
-        >>> float(value) == float(losses.{cls.__name__}()(labels, scores))
-        True
-    """
-    return keras.saving.register_keras_serializable(package="segzoo.losses")(function)
-
-
-def at_least(name: str, value: float, least: float = 0.0, most: float = float("inf")) -> float:
-    """Returns `value` if it is within the bounds, else raises ValueError."""
-    if not least <= value <= most or value == float("inf"):
-        bounds = f">= {least:g}" if most == float("inf") else f"from {least:g} to {most:g}"
-        raise ValueError(f"`{name}` must be {bounds}, received {name}={value}")
-    return value
-
-
-def checked_class_weights(class_weights: Any) -> list[float] | None:
-    """Returns the weights as a list, or raises ValueError."""
-    if class_weights is None:
-        return None
-    weights = [float(w) for w in class_weights]
-    if not all(0 <= w < float("inf") for w in weights) or not sum(weights) > 0:
-        raise ValueError(
-            "`class_weights` must be numbers >= 0 that do not sum to 0, "
-            f"received class_weights={weights}"
-        )
-    return weights
-
-
-def weights_of_classes(class_weights: list[float] | None, y_pred: Any) -> Any:
-    """Returns the weights as a tensor (C,), or `None`."""
-    if class_weights is None:
-        return None
-    classes = y_pred.shape[-1]
-    if len(class_weights) != classes:
-        raise ValueError(
-            f"`class_weights` must have one weight for each of the {classes} class(es), "
-            f"received class_weights={class_weights}"
-        )
-    return ops.convert_to_tensor(class_weights, dtype=y_pred.dtype)
-
-
-def several_classes(loss: SegmentationLoss, y_pred: Any, instead: str) -> None:
-    """Raises ValueError if `y_pred` has one class only."""
-    if y_pred.shape[-1] == 1:
+def several_classes(loss: SegmentationLoss, batch: Batch, instead: str) -> None:
+    """Raises ValueError if there is one class only."""
+    if batch.classes == 1:
         raise ValueError(
             f"`{type(loss).__name__}` needs several exclusive classes, received y_pred of shape "
-            f"{tuple(y_pred.shape)}; for one class use `{instead}`"
+            f"{tuple(batch.scores.shape)}; for one class use `{instead}`"
         )
+
+
+def nonzero(x: Any) -> Any:
+    """Returns `x`, and 1 where it is 0."""
+    return ops.where(x == 0, ops.ones_like(x), x)
 
 
 class _Mean(keras.losses.Loss):
@@ -292,28 +255,22 @@ class _Mean(keras.losses.Loss):
 
 
 def _mean_over_replicas(value: Any) -> Any:
-    """Lets Keras divide by the number of replicas, which it does for means of a batch."""
+    """Lets Keras divide by the number of replicas, which it does for means of a batch.
+
+    It has no other public door to that number than the reduction of a loss of its own.
+    """
     value = ops.reshape(value, (1,))
     return _Mean(dtype=keras.backend.standardize_dtype(value.dtype))(value, value)
 
 
-def _nonzero(x: Any) -> Any:
-    return ops.where(x == 0, ops.ones_like(x), x)
-
-
-def _parameters(cls: type) -> dict[str, inspect.Parameter]:
-    """Returns the parameters of `__init__` but `self`."""
-    parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
-    return {name: parameter for name, parameter in parameters.items() if name != "self"}
+def _leaves(loss: keras.losses.Loss) -> Iterator[SegmentationLoss]:
+    """Yields the losses of segzoo that a loss is made of."""
+    if isinstance(loss, Compound):
+        for part in loss.parts:
+            yield from _leaves(part)
+    elif isinstance(loss, SegmentationLoss):
+        yield loss
 
 
 def _repr(loss: keras.losses.Loss) -> str:
     return repr(loss) if isinstance(loss, SegmentationLoss) else f"{type(loss).__name__}()"
-
-
-def _plain(value: Any) -> Any:
-    return [int(v) for v in value] if isinstance(value, Iterable) else int(value)
-
-
-def _snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from keras import ops
 
-from segzoo.losses._base import SegmentationLoss, at_least, checked_class_weights
+from segzoo._arguments import ClassWeights, class_weights_of, list_of_weights, number
+from segzoo._reading import Batch
+from segzoo.losses._base import SegmentationLoss, nonzero
+from segzoo.losses._declare import LossOptions
 
 EPSILON = 1e-7
+_LARGEST = 3e38
 
 
 class PixelLoss(SegmentationLoss):
@@ -18,31 +21,33 @@ class PixelLoss(SegmentationLoss):
 
     def __init__(
         self,
-        from_logits: bool = False,
-        class_weights: Sequence[float] | None = None,
-        ignore_class: int | Sequence[int] | None = None,
+        class_weights: ClassWeights = None,
         label_smoothing: float = 0.0,
-        name: str | None = None,
-        reduction: str | None = "sum_over_batch_size",
-        dtype: Any = None,
+        multilabel: bool = False,
+        **options: Unpack[LossOptions],
     ):
-        super().__init__(from_logits, ignore_class, name, reduction, dtype)
-        self.class_weights = checked_class_weights(class_weights)
-        self.label_smoothing = at_least("label_smoothing", label_smoothing, 0, 1)
+        super().__init__(multilabel=multilabel, **options)
+        self.class_weights = class_weights_of(class_weights)
+        self.label_smoothing = number("label_smoothing", label_smoothing, 0, 1)
 
-    def _divisor(self, y_pred: Any, valid: Any, weights: Any) -> Any:
+    def _weights_of_classes(self, batch: Batch) -> Any:
+        """Returns the class weights as a tensor (C,), or `None`."""
+        weights = list_of_weights(self.class_weights, batch.classes)
+        return None if weights is None else ops.convert_to_tensor(weights, dtype=batch.dtype)
+
+    def _divisor(self, batch: Batch, counted: Any) -> Any:
         """Returns what the sum of the pixels' weighted values is divided by.
 
-        `valid` is `None`, or what each pixel counts, (B, H, W, 1).
+        `counted` is `None`, or what each pixel counts, (B, H, W, 1).
         """
-        pixels = ops.shape(y_pred)[:3]
+        weights = batch.weights()
         if self.reduction == "mean_with_sample_weight" and weights is not None:
-            valid = weights if valid is None else weights * valid
-            valid = ops.broadcast_to(valid, (*pixels, 1))
-        if valid is None:
-            return ops.cast(ops.prod(pixels), y_pred.dtype)
-        count = ops.sum(ops.sum(valid, axis=2))
-        return ops.where(count == 0, ops.ones_like(count), count)
+            counted = weights if counted is None else weights * counted
+            counted = ops.broadcast_to(counted, (*batch.size[:3], 1))
+        if counted is None:
+            batch_size, height, width, _ = batch.size
+            return nonzero(ops.cast(batch_size * height * width, batch.dtype))
+        return nonzero(ops.sum(ops.sum(counted, axis=2)))
 
 
 def cost(p: Any) -> Any:
@@ -53,6 +58,11 @@ def cost(p: Any) -> Any:
 def cost_of_complement(p: Any) -> Any:
     """Returns -log(max(1 - p, 1e-7)), exact for small p where 1 - p has lost its digits."""
     return ops.minimum(-ops.log1p(-ops.minimum(p, 1)), -math.log(EPSILON))
+
+
+def costs_of_logits(logits: Any) -> Any:
+    """Returns -log(softmax(logits)), finite for any finite logits."""
+    return ops.minimum(-ops.log_softmax(logits, axis=-1), _LARGEST)
 
 
 def power(x: Any, exponent: float) -> Any:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
+import numpy as np
 from keras import ops
 
-from segzoo import _targets
-from segzoo._overlap import divide, with_gradient
-from segzoo.losses._base import as_function, at_least, register, weights_of_classes
+from segzoo._arguments import number
+from segzoo._numerics import divide, scaled_sum, with_gradient
+from segzoo._reading import Batch
+from segzoo.losses._declare import BinaryOptions, PixelOptions, as_function, register
 from segzoo.losses._pixel import EPSILON, PixelLoss, cost, cost_of_complement, power
 
 
@@ -23,56 +25,59 @@ class _BinaryLoss(PixelLoss):
     then computes once. Second derivatives are exact too.
     """
 
-    multilabel: bool
+    def __init__(self, multilabel: bool = True, **options: Unpack[PixelOptions]):
+        super().__init__(multilabel=multilabel, **options)
 
-    def call(self, y_true: Any, y_pred: Any, weights: Any = None) -> tuple[Any, Any]:
-        """Returns the mean over the classes, (B, H, W) or summed as reduced, and its divisor."""
-        classes = y_pred.shape[-1]
-        valid = _targets.valid_mask(y_true, classes, self._ignored)
-        targets = _targets.dense_targets(y_true, classes, valid, y_pred.dtype)
-        targets = ops.stop_gradient(targets)
+    def weighted_losses(self, batch: Batch) -> tuple[Batch, Any, Any]:
+        """Returns the mean over the classes, (B, H, W) or the whole sum, and its divisor."""
+        as_logits = batch.activation == "sigmoid"
+        x = batch.settle(batch.scores) if as_logits else batch.probabilities()
+        if batch.activation is None:
+            x = batch.settle(x)
+        targets = batch.dense()
         if self.label_smoothing:
             targets = targets * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
-        as_logits = self.from_logits and (self.multilabel or classes == 1)
-        if not as_logits:
-            y_pred = _targets.probabilities(y_pred, self.from_logits)
-        factor, counted = self._shares(y_pred, valid)
-        if weights is not None:
-            factor = factor * weights
-        scale, factor = (factor, None) if isinstance(factor, float) else (1.0, factor)
-        for_each_pixel = self.reduction in (None, "none")
+        factor, counted = self._shares(batch)
+        divisor = self._divisor(batch, counted)
+        if batch.weights() is not None:
+            factor = factor * batch.weights()
+        by_pixel = self.reduction in (None, "none")
+        scale = ops.ones_like(divisor) if by_pixel or self.reduction == "sum" else 1 / divisor
+        if isinstance(factor, float):
+            constants: tuple[Any, ...] = (targets, scale * factor)
+        else:
+            constants = (targets, scale, factor)
 
-        def loss(x: Any) -> Any:
-            values = self._loss(targets, x, as_logits)
+        def loss(x: Any, y: Any, scale: Any, factor: Any = None) -> Any:
+            values = self._loss(y, x, as_logits)
             if factor is not None:
                 values = values * factor
-            if for_each_pixel:
-                return scale * ops.sum(values, axis=-1)
-            return scale * ops.sum(ops.sum(values, axis=(2, 3)))  # no long float32 sum
+            return ops.sum(values * scale, axis=-1) if by_pixel else scaled_sum(values, scale)
 
-        def slope(x: Any, upstream: Any) -> Any:
-            upstream = scale * (ops.expand_dims(upstream, -1) if for_each_pixel else upstream)
+        def slope(upstream: Any, x: Any, y: Any, scale: Any, factor: Any = None) -> Any:
+            upstream = scale * (ops.expand_dims(upstream, -1) if by_pixel else upstream)
             if factor is not None:
                 upstream = upstream * factor
-            by_logit = upstream * self._slope(targets, x, as_logits)
+            by_logit = upstream * self._slope(y, x, as_logits)
             if as_logits:
                 return by_logit
             spread = x * (1 - x)
             inside = spread > EPSILON * (1 - 2 * EPSILON)  # where no logarithm is cut off
             return ops.divide_no_nan(by_logit * ops.cast(inside, x.dtype), spread)
 
-        return with_gradient(loss, slope)(y_pred), self._divisor(y_pred, counted, weights)
+        values = with_gradient(loss, slope)(x, *constants)
+        return batch, values, divisor if by_pixel else ops.ones_like(divisor)
 
-    def _shares(self, y_pred: Any, valid: Any) -> tuple[Any, Any]:
+    def _shares(self, batch: Batch) -> tuple[Any, Any]:
         """Returns what each entry counts in its pixel's mean, and each pixel in the divisor."""
-        share = weights_of_classes(self.class_weights, y_pred)
-        counted = None if valid is None else ops.cast(valid, y_pred.dtype)
-        if counted is None or counted.shape[-1] == 1:
-            share = 1 / y_pred.shape[-1] if share is None else share / ops.sum(share)
+        share = self._weights_of_classes(batch)
+        counted = None if batch.valid is None else ops.cast(batch.valid, batch.dtype)
+        if counted is None or not batch.targets.by_entry:
+            share = 1 / batch.classes if share is None else share / ops.sum(share)
             return share if counted is None else share * counted, counted
         share = counted if share is None else share * counted  # (B, H, W, C)
         total = ops.sum(share, axis=-1, keepdims=True)
-        return divide(share, total), ops.cast(total > 0, y_pred.dtype)
+        return divide(share, total), ops.cast(total > 0, batch.dtype)
 
     def _loss(self, y: Any, x: Any, as_logits: bool) -> Any:
         raise NotImplementedError
@@ -85,12 +90,15 @@ class _BinaryLoss(PixelLoss):
 class BinaryCrossentropy(_BinaryLoss):
     """Cross-entropy of each class by itself, for one class or classes that may overlap.
 
-        BinaryCrossentropy = mean of -(y log p + (1 - y) log(1 - p))
+        BinaryCrossentropy = mean of -(pos_weight y log p + (1 - y) log(1 - p))
 
     Logarithms of probabilities are cut off at 1e-7, as in Keras.
 
     Args:
-        multilabel: `False` lets logits of several classes take a softmax instead of a sigmoid each.
+        pos_weight: weight >= 0 of the foreground, one number or one for each class; above 1 it
+            favors recall. Defaults to `None`, which is 1.
+        multilabel: whether several classes may overlap. `False` lets logits of several classes take
+            a softmax instead of a sigmoid each. Defaults to `True`.
         <shared>
 
     Returns:
@@ -113,27 +121,42 @@ class BinaryCrossentropy(_BinaryLoss):
 
     def __init__(
         self,
-        from_logits: bool = False,
-        multilabel: bool = True,
-        class_weights: Sequence[float] | None = None,
-        ignore_class: int | Sequence[int] | None = None,
-        label_smoothing: float = 0.0,
-        name: str | None = None,
-        reduction: str | None = "sum_over_batch_size",
-        dtype: Any = None,
+        pos_weight: float | Sequence[float] | None = None,
+        **options: Unpack[BinaryOptions],
     ):
-        super().__init__(
-            from_logits, class_weights, ignore_class, label_smoothing, name, reduction, dtype
-        )
-        self.multilabel = multilabel
+        super().__init__(**options)
+        self.pos_weight: Any = None
+        if pos_weight is not None and np.ndim(pos_weight) == 1:
+            self.pos_weight = [number("pos_weight", w) for w in np.asarray(pos_weight).tolist()]
+        elif pos_weight is not None:
+            self.pos_weight = number("pos_weight", pos_weight)
 
     def _loss(self, y: Any, x: Any, as_logits: bool) -> Any:
-        if as_logits:
+        front, back = self._sides(y)
+        if not as_logits:
+            return front * cost(x) + back * cost_of_complement(x)
+        if self.pos_weight is None:
             return ops.relu(x) - x * y + _softplus_of_minus_abs(x)
-        return y * cost(x) + (1 - y) * cost_of_complement(x)
+        small = _softplus_of_minus_abs(x)
+        return front * (ops.relu(-x) + small) + back * (ops.relu(x) + small)
 
     def _slope(self, y: Any, x: Any, as_logits: bool) -> Any:
-        return (ops.sigmoid(x) if as_logits else x) - y
+        p = ops.sigmoid(x) if as_logits else x
+        if self.pos_weight is None:
+            return p - y
+        front, back = self._sides(y)
+        return back * p - front * (1 - p)
+
+    def _sides(self, y: Any) -> tuple[Any, Any]:
+        """Returns the weight of foreground and background in each entry."""
+        if self.pos_weight is None:
+            return y, 1 - y
+        if isinstance(self.pos_weight, list) and len(self.pos_weight) != y.shape[-1]:
+            raise ValueError(
+                f"`pos_weight` must be a number, or one for each of the {y.shape[-1]} class(es), "
+                f"received pos_weight={self.pos_weight}"
+            )
+        return y * ops.convert_to_tensor(self.pos_weight, dtype=y.dtype), 1 - y
 
 
 @register
@@ -144,9 +167,10 @@ class BinaryFocal(_BinaryLoss):
                                 + (1 - alpha) (1 - y) p ** gamma log(1 - p))
 
     Args:
-        gamma: the focusing exponent, >= 0; 0 gives weighted cross-entropy.
-        alpha: weight of the foreground in 0..1, or `None` for no weights.
-        multilabel: `False` lets logits of several classes take a softmax instead of a sigmoid each.
+        gamma: the focusing exponent, >= 0; 0 gives weighted cross-entropy. Defaults to 2.0.
+        alpha: weight of the foreground in 0..1, or `None` for no weights. Defaults to 0.25.
+        multilabel: whether several classes may overlap. `False` lets logits of several classes take
+            a softmax instead of a sigmoid each. Defaults to `True`.
         <shared>
 
     Returns:
@@ -171,21 +195,11 @@ class BinaryFocal(_BinaryLoss):
         self,
         gamma: float = 2.0,
         alpha: float | None = 0.25,
-        from_logits: bool = False,
-        multilabel: bool = True,
-        class_weights: Sequence[float] | None = None,
-        ignore_class: int | Sequence[int] | None = None,
-        label_smoothing: float = 0.0,
-        name: str | None = None,
-        reduction: str | None = "sum_over_batch_size",
-        dtype: Any = None,
+        **options: Unpack[BinaryOptions],
     ):
-        super().__init__(
-            from_logits, class_weights, ignore_class, label_smoothing, name, reduction, dtype
-        )
-        self.multilabel = multilabel
-        self.gamma = at_least("gamma", gamma)
-        self.alpha = alpha if alpha is None else at_least("alpha", alpha, 0, 1)
+        super().__init__(**options)
+        self.gamma = number("gamma", gamma)
+        self.alpha = alpha if alpha is None else number("alpha", alpha, 0, 1)
 
     def _parts(self, y: Any, x: Any, as_logits: bool) -> tuple[Any, ...]:
         """Returns p, 1 - p, and the focused weight and the cost of foreground and background."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from keras import ops
 
-from segzoo import _targets
+from segzoo._arguments import flag, integer, number, one_of
 from segzoo._boundary import boundary_misses, pool, side_by_side
-from segzoo._overlap import divide
-from segzoo.losses._base import SegmentationLoss, as_function, at_least, register
+from segzoo._numerics import divide
+from segzoo._reading import Batch
+from segzoo.losses._base import SegmentationLoss
+from segzoo.losses._declare import LossOptions, OutlineOptions, ShapeOptions, as_function, register
 
 
 class ShapeLoss(SegmentationLoss):
@@ -18,32 +20,24 @@ class ShapeLoss(SegmentationLoss):
 
     def __init__(
         self,
-        from_logits: bool = False,
         multilabel: bool = False,
         per_image: bool = False,
-        ignore_class: int | Sequence[int] | None = None,
         smooth: float = 1.0,
-        name: str | None = None,
-        reduction: str | None = "sum_over_batch_size",
-        dtype: Any = None,
+        **options: Unpack[LossOptions],
     ):
-        super().__init__(from_logits, ignore_class, name, reduction, dtype)
-        self.multilabel = multilabel
-        self.per_image = per_image
-        self.smooth = at_least("smooth", smooth)
+        super().__init__(multilabel=multilabel, **options)
+        self.per_image = flag("per_image", per_image)
+        self.smooth = number("smooth", smooth)
 
     def _counts(self, targets: Any, probs: Any, valid: Any) -> Sequence[Any]:
         """Returns missed and total counts of the prediction, then of the truth, each (B, C)."""
         raise NotImplementedError
 
-    def call(self, y_true: Any, y_pred: Any, weights: Any = None) -> tuple[Any, Any]:
+    def weighted_losses(self, batch: Batch) -> tuple[Batch, Any, Any]:
         """Returns (B,) or a scalar, and what its sum is divided by."""
-        self._only_image_weights(weights, self.per_image)
-        classes = y_pred.shape[-1]
-        valid = _targets.valid_mask(y_true, classes, self._ignored)
-        targets = _targets.dense_targets(y_true, classes, valid, y_pred.dtype)
-        probs = _targets.probabilities(y_pred, self.from_logits, self.multilabel)
-        counts = self._counts(targets, probs, valid)
+        self._only_image_weights(batch, self.per_image)
+        probs = batch.settle(batch.probabilities())
+        counts = self._counts(batch.dense(), probs, batch.valid)
         if not self.per_image:
             counts = [ops.sum(count, axis=0, keepdims=True) for count in counts]
         missed_pred, pred, missed_true, true = counts
@@ -55,8 +49,8 @@ class ShapeLoss(SegmentationLoss):
         losses = divide(wrong, precision + recall, default=1.0)
         losses = ops.mean(losses, axis=-1)
         if self.per_image:
-            return self._mean_over_images(losses, weights)
-        return losses[0], 1.0
+            return self._mean_over_images(batch, losses)
+        return batch, losses[0], 1.0
 
 
 @register
@@ -104,30 +98,18 @@ class BoundaryF1(ShapeLoss):
         boundary_width: int = 3,
         tolerance: int = 2,
         pooling: str = "max",
-        from_logits: bool = False,
-        multilabel: bool = False,
-        per_image: bool = False,
-        ignore_class: int | Sequence[int] | None = None,
         smooth: float = 1e-7,
-        name: str | None = None,
-        reduction: str | None = "sum_over_batch_size",
-        dtype: Any = None,
+        **options: Unpack[OutlineOptions],
     ):
-        super().__init__(
-            from_logits, multilabel, per_image, ignore_class, smooth, name, reduction, dtype
-        )
-        if boundary_width != int(boundary_width) or boundary_width < 3 or boundary_width % 2 == 0:
+        super().__init__(smooth=smooth, **options)
+        self.boundary_width = integer("boundary_width", boundary_width, 3)
+        if self.boundary_width % 2 == 0:
             raise ValueError(
                 "`boundary_width` must be an odd integer >= 3, "
                 f"received boundary_width={boundary_width}"
             )
-        if tolerance != int(tolerance) or tolerance < 0:
-            raise ValueError(f"`tolerance` must be an integer >= 0, received tolerance={tolerance}")
-        if pooling not in ("max", "average"):
-            raise ValueError(f'`pooling` must be "max" or "average", received pooling={pooling!r}')
-        self.boundary_width = int(boundary_width)
-        self.tolerance = int(tolerance)
-        self.pooling = pooling
+        self.tolerance = integer("tolerance", tolerance)
+        self.pooling = one_of("pooling", pooling, ("max", "average"))
 
     def _counts(self, targets: Any, probs: Any, valid: Any) -> Sequence[Any]:
         return boundary_misses(
@@ -181,23 +163,10 @@ class CenterlineDice(ShapeLoss):
     def __init__(
         self,
         iterations: int = 5,
-        from_logits: bool = False,
-        multilabel: bool = False,
-        per_image: bool = False,
-        ignore_class: int | Sequence[int] | None = None,
-        smooth: float = 1.0,
-        name: str | None = None,
-        reduction: str | None = "sum_over_batch_size",
-        dtype: Any = None,
+        **options: Unpack[ShapeOptions],
     ):
-        super().__init__(
-            from_logits, multilabel, per_image, ignore_class, smooth, name, reduction, dtype
-        )
-        if iterations != int(iterations) or iterations < 0:
-            raise ValueError(
-                f"`iterations` must be an integer >= 0, received iterations={iterations}"
-            )
-        self.iterations = int(iterations)
+        super().__init__(**options)
+        self.iterations = integer("iterations", iterations)
 
     def _counts(self, targets: Any, probs: Any, valid: Any) -> Sequence[Any]:
         batch, _, _, classes = ops.shape(probs)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from keras import ops
 
-from segzoo import _targets
-from segzoo.losses._base import (
-    as_function,
-    at_least,
-    register,
-    several_classes,
-    weights_of_classes,
-)
-from segzoo.losses._pixel import PixelLoss, cost, power
+from segzoo._arguments import number
+from segzoo._reading import Batch
+from segzoo.losses._base import several_classes
+from segzoo.losses._declare import PixelOptions, as_function, register
+from segzoo.losses._pixel import PixelLoss, cost, costs_of_logits, power
 
 
 class _CategoricalLoss(PixelLoss):
@@ -23,30 +18,31 @@ class _CategoricalLoss(PixelLoss):
 
     _instead: str
 
-    def call(self, y_true: Any, y_pred: Any, weights: Any = None) -> tuple[Any, Any]:
+    def __init__(self, **options: Unpack[PixelOptions]):
+        super().__init__(**options)
+
+    def weighted_losses(self, batch: Batch) -> tuple[Batch, Any, Any]:
         """Returns (B, H, W), and the divisor of the sum."""
-        several_classes(self, y_pred, self._instead)
-        classes = y_pred.shape[-1]
-        valid = _targets.valid_mask(y_true, classes, self._ignored, exclusive=True)
-        targets = _targets.dense_targets(y_true, classes, valid, y_pred.dtype)
-        targets = ops.stop_gradient(targets)
-        counted = None if valid is None else ops.cast(valid, y_pred.dtype)
-        class_weights = weights_of_classes(self.class_weights, y_pred)
+        several_classes(self, batch, self._instead)
+        targets = batch.dense()
+        counted = None if batch.valid is None else ops.cast(batch.valid, batch.dtype)
+        class_weights = self._weights_of_classes(batch)
         weighted = targets
         if self.label_smoothing:
-            weighted = targets * (1 - self.label_smoothing) + self.label_smoothing / classes
+            weighted = targets * (1 - self.label_smoothing) + self.label_smoothing / batch.classes
             if counted is not None:
                 weighted = weighted * counted
         if class_weights is not None:
             counted = ops.sum(targets * class_weights, axis=-1, keepdims=True)
             weighted = weighted * class_weights
-        costs = -ops.log_softmax(y_pred, axis=-1) if self.from_logits else cost(y_pred)
-        values = self._losses(weighted, y_pred, costs)
+        x = batch.settle(batch.scores)
+        values = self._losses(weighted, x, costs_of_logits(x) if self.from_logits else cost(x))
+        weights = batch.weights()
         if weights is not None:
             values = values * ops.squeeze(weights, -1)
-        return values, self._divisor(y_pred, counted, weights)
+        return batch, values, self._divisor(batch, counted)
 
-    def _losses(self, targets: Any, y_pred: Any, costs: Any) -> Any:
+    def _losses(self, targets: Any, x: Any, costs: Any) -> Any:
         raise NotImplementedError
 
 
@@ -81,7 +77,7 @@ class CategoricalCrossentropy(_CategoricalLoss):
 
     _instead = "BinaryCrossentropy"
 
-    def _losses(self, targets: Any, y_pred: Any, costs: Any) -> Any:
+    def _losses(self, targets: Any, x: Any, costs: Any) -> Any:
         return ops.sum(targets * costs, axis=-1)
 
 
@@ -92,9 +88,9 @@ class CategoricalFocal(_CategoricalLoss):
         CategoricalFocal = mean of -sum_c alpha y_c (1 - p_c) ** gamma log p_c
 
     Args:
-        gamma: the focusing exponent, >= 0; 0 gives cross-entropy.
+        gamma: the focusing exponent, >= 0; 0 gives cross-entropy. Defaults to 2.0.
         alpha: factor >= 0 of the whole, or `None` for 1; for a factor of each class use
-            `class_weights`.
+            `class_weights`. Defaults to `None`.
         <shared>
 
     Returns:
@@ -120,22 +116,14 @@ class CategoricalFocal(_CategoricalLoss):
         self,
         gamma: float = 2.0,
         alpha: float | None = None,
-        from_logits: bool = False,
-        class_weights: Sequence[float] | None = None,
-        ignore_class: int | Sequence[int] | None = None,
-        label_smoothing: float = 0.0,
-        name: str | None = None,
-        reduction: str | None = "sum_over_batch_size",
-        dtype: Any = None,
+        **options: Unpack[PixelOptions],
     ):
-        super().__init__(
-            from_logits, class_weights, ignore_class, label_smoothing, name, reduction, dtype
-        )
-        self.gamma = at_least("gamma", gamma)
-        self.alpha = alpha if alpha is None else at_least("alpha", alpha)
+        super().__init__(**options)
+        self.gamma = number("gamma", gamma)
+        self.alpha = alpha if alpha is None else number("alpha", alpha)
 
-    def _losses(self, targets: Any, y_pred: Any, costs: Any) -> Any:
-        q = -ops.expm1(-costs) if self.from_logits else 1 - y_pred
+    def _losses(self, targets: Any, x: Any, costs: Any) -> Any:
+        q = -ops.expm1(-costs) if self.from_logits else 1 - x
         focus = power(q, self.gamma)
         scale = 1.0 if self.alpha is None else self.alpha
         return scale * ops.sum(targets * focus * costs, axis=-1)

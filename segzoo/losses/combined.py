@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from segzoo.losses._base import Compound, SegmentationLoss, as_function, register
+from segzoo._arguments import ClassWeights
+from segzoo.losses._base import Compound, SegmentationLoss
+from segzoo.losses._declare import as_function, register
 from segzoo.losses.binary import BinaryCrossentropy
 from segzoo.losses.region import Dice
 
@@ -20,7 +22,8 @@ class BCEDice(Compound):
     classes, one Dice over all their pixels, is `average="micro"`.
 
     Args:
-        multilabel: `False` lets logits of several classes take a softmax instead of a sigmoid each.
+        multilabel: whether several classes may overlap. `False` lets logits of several classes take
+            a softmax instead of a sigmoid each. Defaults to `True`.
         <shared>
 
     Attributes:
@@ -50,7 +53,7 @@ class BCEDice(Compound):
         multilabel: bool = True,
         per_image: bool = False,
         average: str = "macro",
-        class_weights: Sequence[float] | None = None,
+        class_weights: ClassWeights = None,
         ignore_class: int | Sequence[int] | None = None,
         label_smoothing: float = 0.0,
         smooth: float = 1.0,
@@ -70,14 +73,11 @@ class BCEDice(Compound):
         dice = Dice(per_image=per_image, average=average, smooth=smooth, **common)
         super().__init__([entropy, dice], name=name or "bce_dice")
         self.reduction = reduction
-        self.from_logits = from_logits
-        self.multilabel = multilabel
-        self.per_image = per_image
-        self.average = average
+        for argument in ("from_logits", "multilabel", "per_image", "average", "smooth"):
+            setattr(self, argument, getattr(dice, argument))
         self.class_weights = dice.class_weights
         self.ignore_class = dice.ignore_class
-        self.label_smoothing = label_smoothing
-        self.smooth = smooth
+        self.label_smoothing = entropy.label_smoothing
 
     get_config = SegmentationLoss.get_config
     __repr__ = SegmentationLoss.__repr__

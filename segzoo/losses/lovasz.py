@@ -6,13 +6,14 @@ of the intersection-over-union measure in neural networks", CVPR 2018, arXiv 170
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from keras import ops
 
-from segzoo import _targets
-from segzoo.losses._base import SegmentationLoss, as_function, register, several_classes
+from segzoo._arguments import flag
+from segzoo._reading import Batch
+from segzoo.losses._base import SegmentationLoss, several_classes
+from segzoo.losses._declare import LossOptions, LovaszOptions, as_function, register
 
 
 class LovaszLoss(SegmentationLoss):
@@ -20,30 +21,27 @@ class LovaszLoss(SegmentationLoss):
 
     def __init__(
         self,
-        from_logits: bool = False,
         per_image: bool = False,
-        ignore_class: int | Sequence[int] | None = None,
-        name: str | None = None,
-        reduction: str | None = "sum_over_batch_size",
-        dtype: Any = None,
+        multilabel: bool = False,
+        **options: Unpack[LossOptions],
     ):
-        super().__init__(from_logits, ignore_class, name, reduction, dtype)
-        self.per_image = per_image
+        super().__init__(multilabel=multilabel, **options)
+        self.per_image = flag("per_image", per_image)
 
-    def _rows(self, x: Any, y_pred: Any) -> Any:
+    def _rows(self, x: Any, batch: Batch) -> Any:
         """Returns (B, H, W, C) as (B, C, H W) with `per_image`, else as (1, C, B H W)."""
-        x = ops.broadcast_to(x, ops.shape(y_pred))
-        batch, height, width, classes = ops.shape(y_pred)
+        images, height, width, classes = batch.size
+        x = ops.broadcast_to(x, batch.size)
         if self.per_image:
-            x = ops.reshape(x, (batch, height * width, classes))
+            x = ops.reshape(x, (images, height * width, classes))
         else:
-            x = ops.reshape(x, (1, batch * height * width, classes))
+            x = ops.reshape(x, (1, images * height * width, classes))
         return ops.transpose(x, (0, 2, 1))
 
-    def _reduced(self, losses: Any, weights: Any) -> tuple[Any, Any]:
+    def _reduced(self, batch: Batch, losses: Any) -> tuple[Batch, Any, Any]:
         if self.per_image:
-            return self._mean_over_images(losses, weights)
-        return losses[0], 1.0
+            return self._mean_over_images(batch, losses)
+        return batch, losses[0], 1.0
 
 
 @register
@@ -75,21 +73,22 @@ class LovaszHinge(LovaszLoss):
         equations 7 to 9. Probabilities are turned into logits, between those of 1e-7 and 1 - 1e-7.
     """
 
-    def call(self, y_true: Any, y_pred: Any, weights: Any = None) -> tuple[Any, Any]:
+    def __init__(self, **options: Unpack[LovaszOptions]):
+        super().__init__(multilabel=True, **options)
+
+    def weighted_losses(self, batch: Batch) -> tuple[Batch, Any, Any]:
         """Returns (B,) or a scalar, and what its sum is divided by."""
-        self._only_image_weights(weights, self.per_image)
-        classes = y_pred.shape[-1]
-        valid = _targets.valid_mask(y_true, classes, self._ignored)
-        targets = _targets.dense_targets(y_true, classes, valid, y_pred.dtype)
+        self._only_image_weights(batch, self.per_image)
+        logits = batch.settle(batch.scores)
         if not self.from_logits:
-            probs = ops.clip(y_pred, 1e-7, 1 - 1e-7)
-            y_pred = ops.log(probs) - ops.log1p(-probs)
-        truth = targets >= 0.5
-        errors = 1 - ops.where(truth, y_pred, -y_pred)
-        if valid is not None:
-            errors = ops.where(valid, errors, ops.full_like(errors, -1.0))
-        rows = _lovasz_extension(self._rows(errors, y_pred), self._rows(truth, y_pred))
-        return self._reduced(ops.mean(rows, axis=-1), weights)
+            probs = ops.clip(logits, 1e-7, 1 - 1e-7)
+            logits = ops.log(probs) - ops.log1p(-probs)
+        truth = batch.dense() >= 0.5
+        errors = 1 - ops.where(truth, logits, -logits)
+        if batch.valid is not None:
+            errors = ops.where(batch.valid, errors, ops.full_like(errors, -1.0))
+        rows = _lovasz_extension(self._rows(errors, batch), self._rows(truth, batch))
+        return self._reduced(batch, ops.sum(rows / batch.classes, axis=-1))
 
 
 @register
@@ -122,23 +121,23 @@ class LovaszSoftmax(LovaszLoss):
         equations 10 and 11, averaged over the classes present in the truth.
     """
 
-    def call(self, y_true: Any, y_pred: Any, weights: Any = None) -> tuple[Any, Any]:
+    def __init__(self, **options: Unpack[LovaszOptions]):
+        super().__init__(**options)
+
+    def weighted_losses(self, batch: Batch) -> tuple[Batch, Any, Any]:
         """Returns (B,) or a scalar, and what its sum is divided by."""
-        several_classes(self, y_pred, "LovaszHinge")
-        self._only_image_weights(weights, self.per_image)
-        classes = y_pred.shape[-1]
-        valid = _targets.valid_mask(y_true, classes, self._ignored, exclusive=True)
-        labels = _targets.label_targets(y_true, classes, valid)
-        truth = ops.one_hot(labels, classes, dtype="bool")
-        probs = _targets.probabilities(y_pred, self.from_logits)
+        several_classes(self, batch, "LovaszHinge")
+        self._only_image_weights(batch, self.per_image)
+        truth = ops.one_hot(batch.labels(), batch.classes, dtype="bool")
+        probs = batch.settle(batch.probabilities())
         errors = ops.where(truth, 1 - probs, probs)
-        if valid is not None:
-            errors = ops.where(valid, errors, ops.full_like(errors, -1.0))
-        truth = self._rows(truth, y_pred)
-        rows = _lovasz_extension(self._rows(errors, y_pred), truth)
+        if batch.valid is not None:
+            errors = ops.where(batch.valid, errors, ops.full_like(errors, -1.0))
+        truth = self._rows(truth, batch)
+        rows = _lovasz_extension(self._rows(errors, batch), truth)
         present = ops.cast(ops.any(truth, axis=-1), rows.dtype)  # (B or 1, C)
         count = ops.maximum(ops.sum(present, axis=-1), 1.0)
-        return self._reduced(ops.sum(rows * present, axis=-1) / count, weights)
+        return self._reduced(batch, ops.sum(rows * present, axis=-1) / count)
 
 
 def _lovasz_extension(errors: Any, truth: Any) -> Any:

@@ -1,89 +1,69 @@
 """Losses of the overlap of regions: Dice, Jaccard, Tversky and focal Tversky.
 
-All sum soft counts tp, fp, fn over pixels (`segzoo._overlap`), score each class and average.
+All sum soft counts tp, fp, fn over pixels (`segzoo._counts`), score each class and average.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from keras import ops
 
-from segzoo import _targets
-from segzoo._overlap import Overlap, overlap, tversky_distance
-from segzoo.losses._base import (
-    SegmentationLoss,
-    as_function,
-    at_least,
-    checked_class_weights,
-    register,
-    weights_of_classes,
+from segzoo._arguments import (
+    ClassWeights,
+    class_weights_of,
+    flag,
+    list_of_weights,
+    number,
+    one_of,
 )
+from segzoo._counts import Counts, soft_counts, tversky_distance
+from segzoo._reading import Batch
+from segzoo.losses._base import SegmentationLoss
+from segzoo.losses._declare import LossOptions, RegionOptions, as_function, register
 
 
 class RegionLoss(SegmentationLoss):
     """Base of the region losses: counts, then `class_losses`, then the averages."""
 
+    _nan_shows_in_counts = True
+
     def __init__(
         self,
-        from_logits: bool = False,
         multilabel: bool = False,
         per_image: bool = False,
         average: str = "macro",
-        class_weights: Sequence[float] | None = None,
-        ignore_class: int | Sequence[int] | None = None,
+        class_weights: ClassWeights = None,
         smooth: float = 1.0,
-        name: str | None = None,
-        reduction: str | None = "sum_over_batch_size",
-        dtype: Any = None,
+        **options: Unpack[LossOptions],
     ):
-        super().__init__(from_logits, ignore_class, name, reduction, dtype)
-        if average not in ("macro", "micro"):
-            raise ValueError(f'`average` must be "macro" or "micro", received average={average!r}')
-        self.multilabel = multilabel
-        self.per_image = per_image
-        self.average = average
-        self.class_weights = checked_class_weights(class_weights)
-        self.smooth = at_least("smooth", smooth)
+        super().__init__(multilabel=multilabel, **options)
+        self.per_image = flag("per_image", per_image)
+        self.average = one_of("average", average, ("macro", "micro"))
+        self.class_weights = class_weights_of(class_weights)
+        self.smooth = number("smooth", smooth)
 
-    def class_losses(self, counts: Overlap) -> Any:
+    def class_losses(self, counts: Counts) -> Any:
         """Returns the loss of each class, in the shape of the counts."""
         raise NotImplementedError
 
-    def call(self, y_true: Any, y_pred: Any, weights: Any = None) -> tuple[Any, Any]:
+    def weighted_losses(self, batch: Batch) -> tuple[Batch, Any, Any]:
         """Returns (B,) or a scalar, and what its sum is divided by."""
-        image_weights = None
-        if self.per_image and weights is not None and weights.shape[1] == 1 == weights.shape[2]:
-            image_weights, weights = weights, None
-        counts = self._counts(y_true, y_pred, weights)
-        losses = self._average(counts if self.per_image else counts.sum(axis=0), y_pred)
+        counts, batch = soft_counts(batch, weigh_images=not self.per_image)
         if self.per_image:
-            return self._mean_over_images(losses, image_weights)
-        return losses[0], 1.0
+            return self._mean_over_images(batch, self._average(counts, batch))
+        losses = self._average(counts.sum(axis=0, keepdims=True), batch)
+        return batch, losses[0], 1.0
 
-    def _counts(self, y_true: Any, y_pred: Any, weights: Any) -> Overlap:
-        """Returns the soft counts (B, C)."""
-        classes = y_pred.shape[-1]
-        valid = _targets.valid_mask(y_true, classes, self._ignored)
-        if valid is not None:
-            valid = ops.cast(valid, y_pred.dtype)
-            weights = valid if weights is None else weights * valid
-        if len(y_true.shape) == 3:
-            targets = _targets.label_targets(y_true, classes)
-        else:
-            mask = None if valid is None else valid > 0
-            targets = _targets.dense_targets(y_true, classes, mask, y_pred.dtype)
-        y_pred = _targets.probabilities(y_pred, self.from_logits, self.multilabel)
-        return overlap(targets, y_pred, weights)
-
-    def _average(self, counts: Overlap, y_pred: Any) -> Any:
+    def _average(self, counts: Counts, batch: Batch) -> Any:
         """Returns the mean over the classes: (B, C) to (B,)."""
-        weights = weights_of_classes(self.class_weights, y_pred)
+        weights = list_of_weights(self.class_weights, batch.classes)
+        if weights is not None:
+            weights = ops.convert_to_tensor(weights, dtype=batch.dtype)
         if self.average == "micro":
             if weights is not None:
                 counts = counts.scaled(weights / ops.mean(weights))
-            return ops.squeeze(self.class_losses(counts.sum(axis=-1)), -1)
+            return ops.squeeze(self.class_losses(counts.sum(axis=-1, keepdims=True)), -1)
         losses = self.class_losses(counts)
         if weights is None:
             return ops.mean(losses, axis=-1)
@@ -117,7 +97,7 @@ class Dice(RegionLoss):
         the denominator has no squares, as in Drozdzal et al. 2016, arXiv 1608.04117.
     """
 
-    def class_losses(self, counts: Overlap) -> Any:
+    def class_losses(self, counts: Counts) -> Any:
         """Returns the Dice loss of each class."""
         return tversky_distance(counts, 0.5, 0.5, 0.5 * self.smooth)
 
@@ -148,7 +128,7 @@ class Jaccard(RegionLoss):
         Segmentation", ISVC 2016, equations 1 to 3.
     """
 
-    def class_losses(self, counts: Overlap) -> Any:
+    def class_losses(self, counts: Counts) -> Any:
         """Returns the Jaccard loss of each class."""
         return tversky_distance(counts, 1.0, 1.0, self.smooth)
 
@@ -187,33 +167,13 @@ class Tversky(RegionLoss):
         self,
         alpha: float = 0.3,
         beta: float = 0.7,
-        from_logits: bool = False,
-        multilabel: bool = False,
-        per_image: bool = False,
-        average: str = "macro",
-        class_weights: Sequence[float] | None = None,
-        ignore_class: int | Sequence[int] | None = None,
-        smooth: float = 1.0,
-        name: str | None = None,
-        reduction: str | None = "sum_over_batch_size",
-        dtype: Any = None,
+        **options: Unpack[RegionOptions],
     ):
-        super().__init__(
-            from_logits,
-            multilabel,
-            per_image,
-            average,
-            class_weights,
-            ignore_class,
-            smooth,
-            name,
-            reduction,
-            dtype,
-        )
-        self.alpha = at_least("alpha", alpha)
-        self.beta = at_least("beta", beta)
+        super().__init__(**options)
+        self.alpha = number("alpha", alpha)
+        self.beta = number("beta", beta)
 
-    def class_losses(self, counts: Overlap) -> Any:
+    def class_losses(self, counts: Counts) -> Any:
         """Returns the Tversky loss of each class."""
         return tversky_distance(counts, self.alpha, self.beta, self.smooth)
 
@@ -255,36 +215,14 @@ class FocalTversky(Tversky):
         alpha: float = 0.3,
         beta: float = 0.7,
         gamma: float = 0.75,
-        from_logits: bool = False,
-        multilabel: bool = False,
-        per_image: bool = False,
-        average: str = "macro",
-        class_weights: Sequence[float] | None = None,
-        ignore_class: int | Sequence[int] | None = None,
-        smooth: float = 1.0,
-        name: str | None = None,
-        reduction: str | None = "sum_over_batch_size",
-        dtype: Any = None,
+        **options: Unpack[RegionOptions],
     ):
-        super().__init__(
-            alpha,
-            beta,
-            from_logits,
-            multilabel,
-            per_image,
-            average,
-            class_weights,
-            ignore_class,
-            smooth,
-            name,
-            reduction,
-            dtype,
-        )
-        if not 0 < gamma < float("inf"):
-            raise ValueError(f"`gamma` must be > 0, received gamma={gamma}")
-        self.gamma = gamma
+        super().__init__(alpha, beta, **options)
+        self.gamma = number("gamma", gamma)
+        if gamma == 0:
+            raise ValueError("`gamma` must be > 0, received gamma=0")
 
-    def class_losses(self, counts: Overlap) -> Any:
+    def class_losses(self, counts: Counts) -> Any:
         """Returns the focal Tversky loss of each class."""
         losses = super().class_losses(counts)
         positive = losses > 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from keras import ops
 
-from segzoo._overlap import Overlap, divide, tversky_distance
-from segzoo.losses._base import as_function, register
+from segzoo._counts import Counts, tversky_distance, within_range
+from segzoo._numerics import divide
+from segzoo._reading import Batch
+from segzoo.losses._declare import ShapeOptions, as_function, register
 from segzoo.losses.region import RegionLoss
 
 
@@ -38,7 +39,7 @@ class LogCoshDice(RegionLoss):
         arXiv 2006.14822, section II.N. Differs from the paper: applied per class, then averaged.
     """
 
-    def class_losses(self, counts: Overlap) -> Any:
+    def class_losses(self, counts: Counts) -> Any:
         """Returns the log-cosh Dice loss of each class."""
         dice = tversky_distance(counts, 0.5, 0.5, 0.5 * self.smooth)
         return 0.5 * ops.log1p(ops.square(ops.sinh(dice)))  # log(cosh) without cancellation at 0
@@ -72,20 +73,13 @@ class MCC(RegionLoss):
         Application to Skin Lesion Segmentation", ISBI 2021, arXiv 2010.13454, equation 4.
     """
 
-    def class_losses(self, counts: Overlap) -> Any:
+    def class_losses(self, counts: Counts) -> Any:
         """Returns the Matthews loss of each class."""
         # Shares of all pixels: a product of four counts would leave float32's range.
-        tn = counts.total - counts.tp - counts.fp - counts.fn
         total = counts.total + 2 * self.smooth
-        tp, fp, fn, tn = (
-            divide(ops.where(count < 0, 0.0, count) + smooth, total)
-            for count, smooth in (
-                (counts.tp, self.smooth),
-                (counts.fp, 0.0),
-                (counts.fn, 0.0),
-                (tn, self.smooth),
-            )
-        )
+        tp, fp, fn, tn = within_range(counts)
+        shares = (tp + self.smooth, fp, fn, tn + self.smooth)
+        tp, fp, fn, tn = (divide(share, total) for share in shares)
         scale = _sqrt((tp + fp) * (tp + fn)) * _sqrt((tn + fp) * (tn + fn))
         loss = 1 - divide(tp * tn - fp * fn, scale)
         # Without smoothing, an all-empty or all-full mask that is predicted right.
@@ -123,36 +117,18 @@ class GeneralizedDice(RegionLoss):
         relative to that class, which changes no ratio and gives `smooth` a scale.
     """
 
-    def __init__(
-        self,
-        from_logits: bool = False,
-        multilabel: bool = False,
-        per_image: bool = False,
-        ignore_class: int | Sequence[int] | None = None,
-        smooth: float = 1.0,
-        name: str | None = None,
-        reduction: str | None = "sum_over_batch_size",
-        dtype: Any = None,
-    ):
-        super().__init__(
-            from_logits,
-            multilabel,
-            per_image,
-            ignore_class=ignore_class,
-            smooth=smooth,
-            name=name,
-            reduction=reduction,
-            dtype=dtype,
-        )
+    def __init__(self, **options: Unpack[ShapeOptions]):
+        super().__init__(**options)
 
-    def _average(self, counts: Overlap, y_pred: Any) -> Any:
+    def _average(self, counts: Counts, batch: Batch) -> Any:
         """Returns the loss over all classes: (B, C) to (B,)."""
         area = counts.tp + counts.fn
         present = area > 0
         far = ops.where(present, area, ops.full_like(area, float("inf")))
         smallest = ops.min(far, axis=-1, keepdims=True)
         relative = ops.where(present, smallest / ops.where(present, area, 1.0), 1.0)
-        weighted = counts.scaled(ops.stop_gradient(ops.square(relative))).sum(axis=-1)
+        weighted = counts.scaled(ops.stop_gradient(ops.square(relative)))
+        weighted = weighted.sum(axis=-1, keepdims=True)
         return ops.squeeze(tversky_distance(weighted, 0.5, 0.5, 0.5 * self.smooth), -1)
 
 

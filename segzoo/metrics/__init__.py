@@ -2,7 +2,7 @@
 
 from segzoo.metrics.boundary import BoundaryF1Score, BoundaryIoU
 from segzoo.metrics.confusion import ConfusionMatrix
-from segzoo.metrics.functional import boundary_f1_score, dice_coef, f_score, iou_score
+from segzoo.metrics.functional import boundary_f1_score, counts, dice_coef, f_score, iou_score
 from segzoo.metrics.region import DiceScore, FScore, IoU, PixelAccuracy, Precision, Recall
 from segzoo.metrics.surface import average_surface_distance, hausdorff_distance, surface_dice
 from segzoo.metrics.threshold import ThresholdSearch
@@ -20,6 +20,7 @@ __all__ = [
     "ThresholdSearch",
     "average_surface_distance",
     "boundary_f1_score",
+    "counts",
     "dice_coef",
     "f_score",
     "hausdorff_distance",

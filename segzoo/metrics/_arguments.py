@@ -1,79 +1,129 @@
-"""Checks of the arguments that metrics share."""
+"""The arguments that metrics share: their meaning and their checks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypedDict, TypeVar
 
-AVERAGES = ("macro", "micro", "weighted", "per_image", None)
+import keras
+import numpy as np
+
+from segzoo._arguments import ClassWeights, integer, is_number, spelled_out
+
+AVERAGES = ("macro", "micro", "weighted", "per_image", "micro_per_image", None)
+
+MEANINGS = {
+    "threshold": "probability above which a pixel is positive, one number or one for each class; "
+    "for one class and with `multilabel`: several exclusive classes go by their largest score. "
+    "Defaults to 0.5.",
+    "multilabel": "whether the classes of a pixel are independent of each other. Defaults to "
+    "`False`.",
+    "from_logits": "whether `y_pred` are logits instead of probabilities. Defaults to `False`.",
+    "average": 'how the classes\' scores become one. `"macro"`: their mean, weighted by '
+    '`class_weights`. `"micro"`: the score of the summed counts. `"weighted"`: their mean weighted '
+    'by the truth\'s pixels. `"per_image"`: the mean over all (image, class) pairs, each image '
+    'scored by itself. `"micro_per_image"`: the mean over the images of the score of their summed '
+    'counts. `None`: all of them, see Returns. Defaults to `"macro"`.',
+    "class_weights": "numbers >= 0, one for each class, or a mapping of class to weight in which a "
+    "class left out weighs 1. They multiply the classes' scores, and their counts where those are "
+    "summed. Defaults to `None`.",
+    "ignore_class": "label value, or several, of pixels that count nowhere (255, -1, 0). Defaults "
+    "to `None`.",
+    "empty_score": "score of a class with no pixel in truth and prediction. Defaults to 1.0 with "
+    '`"per_image"` and `"micro_per_image"`; otherwise the class is left out of the mean, as NaN '
+    "does.",
+    "class_names": "names of the classes in the keys of `result()`. Defaults to `class_0`, "
+    "`class_1`, ...",
+    "classes": "number of classes. Defaults to that of the first `y_pred`.",
+    "name": "of the metric, and the beginning of every key.",
+    "dtype": "of the result. Defaults to float64 where the backend has it.",
+}
 
 
-def check_average(average: Any) -> None:
-    """Raises ValueError unless `average` is one of `AVERAGES`."""
-    if average not in AVERAGES:
-        raise ValueError(
-            f"`average` must be one of {', '.join(map(repr, AVERAGES))}, "
-            f"received average={average!r}"
-        )
+class SharedOptions(TypedDict, total=False):
+    """What every streaming metric takes."""
+
+    multilabel: bool
+    from_logits: bool
+    class_weights: ClassWeights
+    ignore_class: int | Iterable[int] | None
+    empty_score: float | None
+    class_names: Sequence[str] | None
+    classes: int | None
+    name: str | None
+    dtype: str | None
 
 
-def check_beta(beta: Any) -> None:
-    """Raises ValueError unless `beta` is a positive number."""
-    if not isinstance(beta, int | float) or not 0 < beta < math.inf:
+class DecisionOptions(SharedOptions, total=False):
+    """What the metrics take that decide at a threshold."""
+
+    threshold: float | Sequence[float]
+
+
+class SearchOptions(SharedOptions, total=False):
+    """What the metrics take that average scores."""
+
+    average: str | None
+
+
+class MetricOptions(DecisionOptions, SearchOptions, total=False):
+    """What the metrics take that decide at a threshold and average scores."""
+
+
+MetricClass = TypeVar("MetricClass", bound=type[keras.metrics.Metric])
+
+
+def register(cls: MetricClass) -> MetricClass:
+    """Registers a metric with Keras, and spells out and documents the arguments metrics share."""
+    return keras.saving.register_keras_serializable(package="segzoo.metrics")(
+        spelled_out(cls, MEANINGS)
+    )
+
+
+def beta_above_zero(beta: Any) -> float:
+    """Returns `beta` as a float, or raises ValueError unless it is a positive number."""
+    if not is_number(beta) or not 0 < beta < math.inf:
         raise ValueError(f"`beta` must be a number above 0, received beta={beta!r}")
+    return float(beta)
 
 
-def check_empty_score(empty_score: Any) -> None:
-    """Raises ValueError unless `empty_score` is a number, NaN or `None`."""
-    if empty_score is not None and not isinstance(empty_score, int | float):
+def checked_empty_score(empty_score: Any) -> float | None:
+    """Returns `empty_score`, or raises ValueError unless it is a number, NaN or `None`."""
+    if empty_score is not None and not is_number(empty_score):
         raise ValueError(
             "`empty_score` must be a number, NaN (left out of the mean) or None, "
             f"received empty_score={empty_score!r}"
         )
+    return None if empty_score is None else float(empty_score)
 
 
-def check_smooth(smooth: Any) -> None:
-    """Raises ValueError unless `smooth` is a number >= 0."""
-    if not isinstance(smooth, int | float) or not 0 <= smooth < math.inf:
-        raise ValueError(f"`smooth` must be a number >= 0, received smooth={smooth!r}")
-
-
-def check_tolerance(tolerance: Any) -> None:
-    """Raises ValueError unless `tolerance` is an integer >= 0."""
-    if isinstance(tolerance, bool) or int(tolerance) != tolerance or tolerance < 0:
-        raise ValueError(f"`tolerance` must be an integer >= 0, received tolerance={tolerance!r}")
-
-
-def check_in_unit_interval(argument: str, value: Any) -> None:
-    """Raises ValueError unless `value` is a number from 0 to 1."""
-    if not isinstance(value, int | float) or not 0 <= value <= 1:
+def probability(argument: str, value: Any) -> float:
+    """Returns `value` as a float, or raises ValueError unless it is a number from 0 to 1."""
+    if not is_number(value) or not 0 <= value <= 1:
         raise ValueError(
             f"`{argument}` must be a probability from 0 to 1 (logits are turned into "
             f"probabilities first), received {argument}={value!r}"
         )
+    return float(value)
 
 
-def checked_weights(class_weights: Sequence[float] | None) -> tuple[float, ...] | None:
-    if class_weights is None:
-        return None
-    weights = tuple(float(weight) for weight in class_weights)
-    if not all(0 <= weight < math.inf for weight in weights) or not sum(weights) > 0:
-        raise ValueError(
-            "`class_weights` must be numbers >= 0, one for each class, not all of them 0, "
-            f"received class_weights={class_weights}"
-        )
-    return weights
+def checked_threshold(threshold: Any) -> float | tuple[float, ...]:
+    """Returns one threshold, or one for each class, or raises ValueError."""
+    if isinstance(threshold, Mapping | str | bytes) or np.ndim(threshold) != 1:
+        return probability("threshold", threshold)
+    return tuple(probability("threshold", value) for value in np.asarray(threshold).tolist())
 
 
 def checked_names(class_names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Returns the names as a tuple, or raises ValueError unless they are different strings."""
     if class_names is None:
         return None
     names = (class_names,) if isinstance(class_names, str) else tuple(class_names)
     if (
         not names
-        or len(set(names)) < len(names)
         or not all(isinstance(name, str) and name for name in names)
+        or len(set(names)) < len(names)
     ):
         raise ValueError(
             "`class_names` must be different, non-empty strings, one for each class, "
@@ -82,20 +132,15 @@ def checked_names(class_names: Sequence[str] | None) -> tuple[str, ...] | None:
     return names
 
 
-def checked_classes(
-    classes: int | None, names: tuple[str, ...] | None, weights: tuple[float, ...] | None
-) -> int | None:
-    if classes is not None and (isinstance(classes, bool) or int(classes) != classes):
-        raise ValueError(f"`classes` must be an integer >= 1, received classes={classes!r}")
-    given = {"classes": classes}
-    given["class_names"] = None if names is None else len(names)
-    given["class_weights"] = None if weights is None else len(weights)
-    counts = {argument: count for argument, count in given.items() if count is not None}
-    if any(count < 1 for count in counts.values()):
-        raise ValueError(f"`classes` must be an integer >= 1, received classes={classes!r}")
-    if len(set(counts.values())) > 1:
-        said = ", ".join(f"`{argument}` of {count}" for argument, count in counts.items())
+def checked_classes(classes: Any, **others: Any) -> int | None:
+    """Returns the number of classes that `classes` or the length of another argument says."""
+    given = {} if classes is None else {"classes": integer("classes", classes, 1)}
+    for argument, value in others.items():
+        if isinstance(value, list | tuple):
+            given[argument] = len(value)
+    if len(set(given.values())) > 1:
+        said = ", ".join(f"`{argument}` of {count}" for argument, count in given.items())
         raise ValueError(
-            f"`class_names`, `class_weights` and `classes` must agree, received {said}"
+            f"`class_names`, `class_weights`, `threshold` and `classes` must agree, received {said}"
         )
-    return next(iter(counts.values()), None)
+    return next(iter(given.values()), None)

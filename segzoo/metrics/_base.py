@@ -1,48 +1,62 @@
-"""What every streaming metric shares: its arguments, its counts, and the five averages.
+"""What every streaming metric shares: its arguments, its counts, and the averages.
 
 A metric keeps counts. `update_state` adds a batch's counts, `result` divides once, at the end, so
-the value is that of the whole data set however it was cut into batches. The one exception is
-`average="per_image"`, which scores every image by itself and keeps the sums of these scores.
+the value is that of the whole data set however it was cut into batches. The exceptions are
+`average="per_image"` and `"micro_per_image"`, which score every image by itself and keep the sums
+of these scores. A batch in which something cannot be right makes the counts NaN, and with them
+everything that `result` returns.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from segzoo import _targets
+from segzoo._arguments import (
+    ClassWeights,
+    class_weights_of,
+    flag,
+    for_config,
+    ignored_classes,
+    list_of_weights,
+    one_of,
+    parameters,
+)
+from segzoo._numerics import divide, wide_dtype
+from segzoo._reading import Batch, Reading
 from segzoo.metrics import _counts
 from segzoo.metrics._arguments import (
-    check_average,
-    check_empty_score,
-    check_in_unit_interval,
+    AVERAGES,
     checked_classes,
+    checked_empty_score,
     checked_names,
-    checked_weights,
+    checked_threshold,
 )
-from segzoo.metrics._counters import Counter, wide_dtype
+from segzoo.metrics._counters import Counter
 
 
 class SegmentationMetric(keras.metrics.Metric):
-    """Base class: arguments, class names, lazy building. Its arguments are those of `IoU`.
+    """Base class: arguments, class names, lazy building.
 
-    The number of classes is that of `classes`, `class_names` or `class_weights` if one of them is
-    given, and is read from the first `y_pred` otherwise.
+    The number of classes is that of `classes`, or the length of `class_names`, `class_weights` or
+    `threshold` if one of them is given, and is read from the first `y_pred` otherwise.
     """
 
     _default_name = "segmentation_metric"
 
     def __init__(
         self,
-        threshold: float = 0.5,
+        threshold: float | Sequence[float] = 0.5,
         multilabel: bool = False,
         from_logits: bool = False,
         average: str | None = "macro",
-        class_weights: Sequence[float] | None = None,
+        class_weights: ClassWeights = None,
         ignore_class: int | Iterable[int] | None = None,
         empty_score: float | None = None,
         class_names: Sequence[str] | None = None,
@@ -51,18 +65,20 @@ class SegmentationMetric(keras.metrics.Metric):
         dtype: str | None = None,
     ) -> None:
         super().__init__(name=name or self._default_name, dtype=dtype or wide_dtype())
-        check_in_unit_interval("threshold", threshold)
-        check_average(average)
-        check_empty_score(empty_score)
-        self.threshold = threshold
-        self.multilabel = multilabel
-        self.from_logits = from_logits
-        self.average = average
-        self.class_weights = checked_weights(class_weights)
-        self.ignore_class = _targets.ignored_classes(ignore_class)
-        self.empty_score = empty_score
+        self.threshold = checked_threshold(threshold)
+        self.multilabel = flag("multilabel", multilabel)
+        self.from_logits = flag("from_logits", from_logits)
+        self.average = one_of("average", average, AVERAGES)
+        self.class_weights = class_weights_of(class_weights)
+        self.ignore_class = ignored_classes(ignore_class)
+        self.empty_score = checked_empty_score(empty_score)
         self.class_names = checked_names(class_names)
-        self.classes = checked_classes(classes, self.class_names, self.class_weights)
+        self.classes = checked_classes(
+            classes,
+            class_names=self.class_names,
+            class_weights=self.class_weights,
+            threshold=self.threshold,
+        )
         self._dtype_given = dtype is not None
         self._built = False
         if self.classes is not None:
@@ -70,38 +86,25 @@ class SegmentationMetric(keras.metrics.Metric):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments."""
+        config = {name: for_config(getattr(self, name)) for name in parameters(type(self))}
+        config["ignore_class"] = config["ignore_class"] or None
+        config["dtype"] = self.dtype if self._dtype_given else None
+        return config
 
-        def listed(values):
-            return None if values is None else list(values)
-
-        return {
-            "threshold": self.threshold,
-            "multilabel": self.multilabel,
-            "from_logits": self.from_logits,
-            "average": self.average,
-            "class_weights": listed(self.class_weights),
-            "ignore_class": listed(self.ignore_class) or None,
-            "empty_score": self.empty_score,
-            "class_names": listed(self.class_names),
-            "classes": self.classes,
-            "name": self.name,
-            "dtype": self.dtype if self._dtype_given else None,
-        }
-
-    _by_channel = False  # whether exclusive classes too are read as a mask for each channel
-
-    def _read(self, y_true: Any, y_pred: Any, sample_weight: Any) -> _counts.Batch:
-        """Returns the batch, read, and builds the state for its classes."""
-        batch = _counts.read_batch(
-            y_true,
-            y_pred,
-            sample_weight,
-            ignored=self.ignore_class,
-            from_logits=self.from_logits,
+    @functools.cached_property
+    def _reading(self) -> Reading:
+        return Reading(
             multilabel=self.multilabel,
-            channels=self._by_channel,
+            from_logits=self.from_logits,
+            ignored=self.ignore_class,
+            weights_dtype=wide_dtype(),
+            decided_classes=self.classes,
         )
-        self._build(batch.scores.shape[-1])
+
+    def _read(self, y_true: Any, y_pred: Any, sample_weight: Any) -> Batch:
+        """Returns the batch, read, and builds the state for its classes."""
+        batch = self._reading(y_true, y_pred, sample_weight)
+        self._build(batch.classes)
         return batch
 
     def _build(self, classes: int) -> None:
@@ -110,23 +113,24 @@ class SegmentationMetric(keras.metrics.Metric):
         elif classes != self.classes:
             raise ValueError(
                 f"`y_pred` has {classes} class(es), but the metric {self.name!r} counts "
-                f"{self.classes}: `classes`, `class_names`, `class_weights` or the first batch "
-                "said so"
+                f"{self.classes}: `classes`, `class_names`, `class_weights`, `threshold` or the "
+                "first batch said so"
             )
         if not self._built:
+            self._weights = list_of_weights(self.class_weights, classes) or [1.0] * classes
             self._built = True
             self._create_counters(classes)
 
     def _create_counters(self, classes: int) -> None:
         raise NotImplementedError
 
-    def _is_exclusive(self, classes: int) -> bool:
+    def _is_exclusive(self) -> bool:
         """Whether each pixel has one class, the largest, instead of a decision per channel."""
-        return classes > 1 and not self.multilabel
+        return self._reading.kind(self.classes or 1) == "exclusive"
 
     def _names(self) -> tuple[str, ...]:
-        """Returns the classes' names: `class_names`, or their numbers."""
-        return self.class_names or tuple(str(c) for c in range(self.classes or 0))
+        """Returns the classes' names: `class_names`, or `class_0`, `class_1`, ..."""
+        return self.class_names or tuple(f"class_{c}" for c in range(self.classes or 0))
 
     def _nan(self) -> Any:
         return ops.cast(math.nan, self.dtype)
@@ -147,18 +151,24 @@ class AveragedMetric(SegmentationMetric):
             y_true: (B, H, W, C) dense targets, or labels (B, H, W) or (B, H, W, 1).
             y_pred: (B, H, W, C) probabilities, or logits with `from_logits=True`.
             sample_weight: `None`, (B,), or (B, H, W) or (B, H, W, 1); with
-                `average="per_image"` weights (B,) weigh the images' scores, else the pixels.
+                `average="per_image"` and `"micro_per_image"` weights (B,) weigh the images'
+                scores, else the pixels.
+
+        Raises:
+            ValueError: for shapes or types that do not fit; in eager mode for values that cannot
+                be right. In a compiled graph those make `result()` NaN.
         """
         batch = self._read(y_true, y_pred, sample_weight)
         counts = self._count(batch)  # (B, ...)
         weights = batch.image_weights
-        if self.average != "per_image":
-            self._counter.add(_counts.sum_images(counts, weights))
+        if not self._by_image():
+            self._counter.add(_counts.sum_images(counts, weights), batch)
             return
-        scores = self._class_scores(self._tally(ops.cast(counts, wide_dtype())))
+        tally = self._tally(ops.cast(counts, wide_dtype()))
+        scores = self._class_scores(self._summed(tally) if self._sums_classes() else tally)
         found = ops.logical_not(ops.isnan(scores))
         scores = ops.where(found, scores, 0)
-        self._score_sums.add(_counts.sum_images(scores, weights))
+        self._score_sums.add(_counts.sum_images(scores, weights), batch)
         self._images.add(_counts.sum_images(ops.cast(found, "int32"), weights))
 
     def result(self) -> Any:
@@ -172,20 +182,27 @@ class AveragedMetric(SegmentationMetric):
         return {self.name: overall} | {key: scores[c] for c, key in enumerate(keys)}
 
     def _averages(self) -> tuple[Any, Any]:
-        """Returns the average score, (...), and the classes' scores, (C, ...)."""
-        if self.average == "per_image":
-            sums, images = self._score_sums.total(), self._images.total()
-            weights = self._broadcast_class_weights(sums)
-            overall = divide(
-                ops.sum(weights * sums, axis=0), ops.sum(weights * images, axis=0), math.nan
-            )
-            return overall, divide(sums, images, math.nan)
+        """Returns the average score, (...), and the classes' scores, (C, ...), NaN if spoiled."""
+        counter = self._score_sums if self._by_image() else self._counter
+        averages = self._averages_of_images() if self._by_image() else self._averages_of_counts()
+        spoiled = counter.spoiled()
+        overall, scores = (ops.where(spoiled, ops.cast(np.nan, x.dtype), x) for x in averages)
+        return overall, scores
+
+    def _averages_of_images(self) -> tuple[Any, Any]:
+        sums, images = self._score_sums.total(), self._images.total()
+        weights = 1.0 if self._sums_classes() else self._broadcast_class_weights(sums)
+        overall = divide(
+            ops.sum(weights * sums, axis=0), ops.sum(weights * images, axis=0), math.nan
+        )
+        return overall, divide(sums, images, math.nan)
+
+    def _averages_of_counts(self) -> tuple[Any, Any]:
         tally = self._tally(ops.expand_dims(self._counter.total(), 0))
         scores = self._class_scores(tally)[0]
+        if self._sums_classes():
+            return self._class_scores(self._summed(tally))[0, 0], scores
         weights = self._broadcast_class_weights(scores)
-        if self.average == "micro":
-            weighted = (ops.sum(weights * x, axis=1, keepdims=True) for x in tally)
-            return self._class_scores(type(tally)(*weighted))[0, 0], scores
         found = ops.logical_not(ops.isnan(scores))
         if self.average == "weighted":
             weights = weights * tally.actual[0]
@@ -197,23 +214,34 @@ class AveragedMetric(SegmentationMetric):
         total = ops.sum(ops.where(found, weights * scores, 0), axis=0)
         return divide(total, ops.sum(weights, axis=0), without), scores
 
+    def _by_image(self) -> bool:
+        return self.average in ("per_image", "micro_per_image")
+
+    def _sums_classes(self) -> bool:
+        return self.average in ("micro", "micro_per_image")
+
+    def _summed(self, tally: Any) -> Any:
+        """Returns the counts (N, C, ...) summed over the classes: (N, 1, ...)."""
+        weights = self._broadcast_class_weights(tally[0][0])
+        return type(tally)(*(ops.sum(weights * x, axis=1, keepdims=True) for x in tally))
+
     def _class_scores(self, tally: Any) -> Any:
         """Returns the scores, with `empty_score` where a class does not occur at all."""
         return ops.where(self._present(tally), self._score(tally), self._empty())
 
     def _empty(self) -> float:
         if self.empty_score is None:
-            return 1.0 if self.average == "per_image" else math.nan
-        return float(self.empty_score)
+            return 1.0 if self._by_image() else math.nan
+        return self.empty_score
 
     def _broadcast_class_weights(self, like: Any) -> Any:
-        weights = self.class_weights or (1.0,) * (self.classes or 1)
-        weights = ops.convert_to_tensor(weights, dtype=like.dtype)
+        """Returns the class weights along the first axis of `like`, in its shape."""
+        weights = ops.convert_to_tensor(self._weights, dtype=like.dtype)
         return ops.reshape(weights, (-1,) + (1,) * (len(like.shape) - 1)) * ops.ones_like(like)
 
     def _create_counters(self, classes: int) -> None:
-        if self.average == "per_image":
-            shape = self._scores_shape(classes)
+        if self._by_image():
+            shape = self._scores_shape(1 if self._sums_classes() else classes)
             self._score_sums = Counter(self, shape, "scores")
             self._images = Counter(self, shape, "images")
         else:
@@ -240,11 +268,4 @@ class AveragedMetric(SegmentationMetric):
 
     def _present(self, tally: Any) -> Any:
         """Returns where a class has a pixel in truth or prediction."""
-        return tally.predicted + tally.actual > 0
-
-
-def divide(numerator: Any, denominator: Any, without: Any = 0.0) -> Any:
-    """Returns the quotient, and `without` where the denominator is 0."""
-    some = denominator > 0
-    quotient = numerator / ops.where(some, denominator, 1)
-    return ops.where(some, quotient, ops.cast(without, quotient.dtype))
+        return tally.predicted + tally.actual != 0

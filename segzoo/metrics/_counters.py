@@ -7,26 +7,16 @@ a pair, units and multiples of 2**23, both whole numbers that float32 holds exac
 
 from __future__ import annotations
 
-import functools
-import warnings
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from segzoo._numerics import wide_dtype
+from segzoo._reading import Batch
+
 _BLOCK = 2**23
-
-
-@functools.cache
-def wide_dtype() -> str:
-    """Returns "float64" where the backend has it, otherwise "float32" (JAX without 64 bit)."""
-    if keras.backend.backend() != "jax":
-        return "float64"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # JAX warns that it truncates, which is the question
-        probe = ops.convert_to_tensor(np.zeros((), "float64"))
-    return keras.backend.standardize_dtype(probe.dtype)
 
 
 class Counter:
@@ -45,17 +35,24 @@ class Counter:
         if dtype == "float32":
             self._blocks = metric.add_variable(shape, "zeros", dtype=dtype, name=f"{name}_blocks")
 
-    def add(self, batch: Any) -> None:
-        """Adds a batch's own sums: an array of the counter's shape, integers or floats."""
+    def add(self, sums: Any, batch: Batch | None = None) -> None:
+        """Adds a batch's own sums: an array of the counter's shape, integers or floats.
+
+        A bad batch makes all of them NaN for good.
+        """
         if self._blocks is None:
-            self._units.assign(self._units + ops.cast(batch, self._units.dtype))
-            return
-        units = ops.cast(batch % _BLOCK, "float32")
-        blocks = ops.cast(batch // _BLOCK, "float32")
-        units = self._units + units  # below 2**24: exact
-        carry = ops.floor(units / _BLOCK)
-        self._units.assign(units - carry * _BLOCK)
-        self._blocks.assign(self._blocks + blocks + carry)
+            units = self._units + ops.cast(sums, self._units.dtype)
+        else:
+            blocks = ops.cast(sums // _BLOCK, "float32")
+            units = self._units + ops.cast(sums % _BLOCK, "float32")  # below 2**24: exact
+            carry = ops.floor(units / _BLOCK)
+            units = units - carry * _BLOCK
+            self._blocks.assign(self._blocks + blocks + carry)
+        self._units.assign(units if batch is None else batch.guard(units))
+
+    def spoiled(self) -> Any:
+        """Returns whether a bad batch was added, as a boolean scalar."""
+        return ops.any(ops.isnan(self._units))
 
     def total(self) -> Any:
         """Returns the sums as a tensor of `wide_dtype()`; in float32 it may round past 2**24."""

@@ -7,17 +7,18 @@ each class in truth and prediction, and count pixels over the whole data set.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
-import keras
 from keras import ops
 
-from segzoo import _targets
+from segzoo._arguments import integer
 from segzoo._boundary import boundary_counts, pool, side_by_side
+from segzoo._numerics import divide, wide_dtype
+from segzoo._reading import Batch
+from segzoo._targets import largest_class
 from segzoo.metrics import _counts
-from segzoo.metrics._arguments import check_tolerance
-from segzoo.metrics._base import AveragedMetric, divide
-from segzoo.metrics._counters import wide_dtype
+from segzoo.metrics._arguments import MetricOptions, register
+from segzoo.metrics._base import AveragedMetric
 
 __all__ = ["BoundaryF1Score", "BoundaryIoU"]
 
@@ -41,7 +42,7 @@ class BoundaryMetric(AveragedMetric):
     def _counts_shape(self, classes: int) -> tuple[int, ...]:
         return (len(self._tally_type._fields), classes)
 
-    def _count(self, batch: _counts.Batch) -> Any:
+    def _count(self, batch: Batch) -> Any:
         truth, guess = self._masks(batch)
         counts = self._count_masks(truth, guess, batch.valid)
         return ops.stack([ops.cast(count, "int32") for count in counts], axis=1)
@@ -49,15 +50,15 @@ class BoundaryMetric(AveragedMetric):
     def _tally(self, counts: Any) -> Any:
         return self._tally_type(*(counts[:, k] for k in range(len(self._tally_type._fields))))
 
-    def _masks(self, batch: _counts.Batch) -> tuple[Any, Any]:
+    def _masks(self, batch: Batch) -> tuple[Any, Any]:
         """Returns the classes' masks as (B, H, W, C) booleans, false where ignored."""
-        classes = batch.scores.shape[-1]
-        if self._is_exclusive(classes):
-            channels = ops.arange(classes, dtype="int32")
-            truth = ops.expand_dims(batch.truth, -1) == channels
-            guess = ops.expand_dims(_targets.largest_class(batch.scores), -1) == channels
+        if batch.kind == "exclusive":
+            channels = ops.arange(batch.classes, dtype="int32")
+            truth = ops.expand_dims(batch.labels(), -1) == channels
+            guess = ops.expand_dims(largest_class(batch.scores), -1) == channels
         else:
-            truth, guess = batch.truth, _counts.above(batch.scores, self.threshold)
+            truth = _counts.true_masks(batch)
+            guess = _counts.above(batch.probabilities(), self.threshold)
         if batch.valid is not None:
             truth = ops.logical_and(truth, batch.valid)
             guess = ops.logical_and(guess, batch.valid)
@@ -80,7 +81,7 @@ class F1Tally(NamedTuple):
     wrong: Any
 
 
-@keras.saving.register_keras_serializable(package="segzoo.metrics")
+@register
 class BoundaryF1Score(BoundaryMetric):
     """F1 of the boundary: how much of each outline lies near the other one.
 
@@ -94,8 +95,8 @@ class BoundaryF1Score(BoundaryMetric):
     `empty_score` if every pixel is right, and scores 0 otherwise.
 
     Args:
-        tolerance: distance in pixels, an integer >= 0.
-        **shared: the arguments of `segzoo.metrics.IoU`. `sample_weight` is (B,) here.
+        tolerance: distance in pixels, an integer >= 0. Defaults to 2.
+        <shared>
 
     Example:
         >>> import numpy as np
@@ -114,14 +115,9 @@ class BoundaryF1Score(BoundaryMetric):
     _default_name = "boundary_f1_score"
     _tally_type = F1Tally
 
-    def __init__(self, tolerance: int = 2, **shared: Any) -> None:
-        check_tolerance(tolerance)
-        self.tolerance = int(tolerance)
-        super().__init__(**shared)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments."""
-        return {"tolerance": self.tolerance, **super().get_config()}
+    def __init__(self, tolerance: int = 2, **options: Unpack[MetricOptions]) -> None:
+        self.tolerance = integer("tolerance", tolerance)
+        super().__init__(**options)
 
     def _count_masks(self, truth: Any, guess: Any, valid: Any) -> F1Tally:
         lines = boundary_counts(
@@ -146,7 +142,7 @@ class BoundaryF1Score(BoundaryMetric):
         return divide(2 * precision * recall, precision + recall)
 
     def _present(self, tally: F1Tally) -> Any:
-        return tally.pred + tally.true + tally.wrong > 0
+        return tally.pred + tally.true + tally.wrong != 0
 
 
 class IoUTally(NamedTuple):
@@ -158,7 +154,7 @@ class IoUTally(NamedTuple):
     actual: Any
 
 
-@keras.saving.register_keras_serializable(package="segzoo.metrics")
+@register
 class BoundaryIoU(BoundaryMetric):
     """IoU of the two boundary regions, which keeps its bite on large objects.
 
@@ -169,8 +165,8 @@ class BoundaryIoU(BoundaryMetric):
     diagonal, rounded, and at least 1. The image's edge counts as boundary.
 
     Args:
-        dilation_ratio: above 0, up to 1.
-        **shared: the arguments of `segzoo.metrics.IoU`. `sample_weight` is (B,) here.
+        dilation_ratio: above 0, up to 1. Defaults to 0.02.
+        <shared>
 
     Example:
         >>> import numpy as np
@@ -189,18 +185,14 @@ class BoundaryIoU(BoundaryMetric):
     _default_name = "boundary_iou"
     _tally_type = IoUTally
 
-    def __init__(self, dilation_ratio: float = 0.02, **shared: Any) -> None:
+    def __init__(self, dilation_ratio: float = 0.02, **options: Unpack[MetricOptions]) -> None:
         if not isinstance(dilation_ratio, int | float) or not 0 < dilation_ratio <= 1:
             raise ValueError(
                 "`dilation_ratio` must be above 0 and at most 1, "
                 f"received dilation_ratio={dilation_ratio!r}"
             )
         self.dilation_ratio = float(dilation_ratio)
-        super().__init__(**shared)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments."""
-        return {"dilation_ratio": self.dilation_ratio, **super().get_config()}
+        super().__init__(**options)
 
     def _count_masks(self, truth: Any, guess: Any, valid: Any) -> IoUTally:
         true_region = self._boundary_region(truth, valid)

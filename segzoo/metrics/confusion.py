@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Unpack
 
-import keras
 import numpy as np
 from keras import ops
 
+from segzoo._arguments import one_of
+from segzoo._numerics import divide
 from segzoo.metrics import _counts
-from segzoo.metrics._base import SegmentationMetric, divide
+from segzoo.metrics._arguments import MetricOptions, register
+from segzoo.metrics._base import SegmentationMetric
 from segzoo.metrics._counters import Counter
 
 __all__ = ["ConfusionMatrix"]
@@ -23,19 +25,19 @@ _SUMMED_AXES: dict[str | None, tuple[int, ...] | None] = {
 }
 
 
-@keras.saving.register_keras_serializable(package="segzoo.metrics")
+@register
 class ConfusionMatrix(SegmentationMetric):
     """Counts of (truth, prediction) pairs over the whole data set; rows are the truth.
 
     Averages do not apply to a matrix: `average` takes its default or `None`, and `class_weights`
     must be `None`. `empty_score` is the score in `report()` of a class that never occurs (NaN by
-    default). The other arguments, and the errors, are those of `segzoo.metrics.IoU`.
+    default). The errors are those of `segzoo.metrics.IoU`.
 
     Args:
         normalize: `None` for counts; `"true"` divides by the truth's pixels, so that rows sum to
             1; `"pred"` by the predicted pixels (columns sum to 1); `"all"` by all pixels. A row or
-            column without a pixel stays 0.
-        **shared: the arguments of `segzoo.metrics.IoU`.
+            column without a pixel stays 0. Defaults to `None`.
+        <shared>
 
     Returns:
         `result()` is (classes, classes) for exclusive classes; (2, 2) for one class, background
@@ -54,36 +56,27 @@ class ConfusionMatrix(SegmentationMetric):
 
     _default_name = "confusion_matrix"
 
-    def __init__(self, normalize: str | None = None, **shared: Any) -> None:
-        if normalize not in _SUMMED_AXES:
-            raise ValueError(
-                "`normalize` must be None, 'true', 'pred' or 'all', "
-                f"received normalize={normalize!r}"
-            )
+    def __init__(self, normalize: str | None = None, **options: Unpack[MetricOptions]) -> None:
+        given: dict[str, Any] = dict(options)
         for argument, accepted in (("average", ("macro", None)), ("class_weights", (None,))):
-            if shared.get(argument) not in accepted:
+            if given.get(argument) not in accepted:
                 raise ValueError(
                     f"`{argument}` does not apply to a confusion matrix, "
-                    f"received {argument}={shared[argument]!r}"
+                    f"received {argument}={given[argument]!r}"
                 )
-        self.normalize = normalize
-        super().__init__(**shared)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments."""
-        return {"normalize": self.normalize, **super().get_config()}
+        self.normalize = one_of("normalize", normalize, tuple(_SUMMED_AXES))
+        super().__init__(**options)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Adds a batch; the arguments are those of `segzoo.metrics.IoU.update_state`."""
         batch = self._read(y_true, y_pred, sample_weight)
-        if self._is_exclusive(batch.scores.shape[-1]):
+        if batch.kind == "exclusive":
             counts = _counts.count_confusion(batch)[:, 1:]
         else:
-            tally = _counts.tally_masks(batch, self.threshold)
-            fp, fn = tally.predicted - tally.tp, tally.actual - tally.tp
-            counts = ops.stack([tally.tn, fp, fn, tally.tp], axis=-1)
-            counts = ops.reshape(counts, (-1, *self._counter_shape(batch.scores.shape[-1])))
-        self._counter.add(_counts.sum_images(counts, batch.image_weights))
+            masks = _counts.count_masks(batch, self.threshold)
+            counts = ops.stack([masks.tn, masks.fp, masks.fn, masks.tp], axis=-1)
+            counts = ops.reshape(counts, (batch.size[0], *self._counter_shape(batch.classes)))
+        self._counter.add(_counts.sum_images(counts, batch.image_weights), batch)
 
     def result(self) -> Any:
         """Returns the matrix, normalized as `normalize` says; a NaN scalar before any data."""
@@ -93,6 +86,7 @@ class ConfusionMatrix(SegmentationMetric):
         axes = _SUMMED_AXES[self.normalize]
         if axes is not None:
             matrix = divide(matrix, ops.sum(matrix, axis=axes, keepdims=True))
+        matrix = ops.where(self._counter.spoiled(), ops.cast(np.nan, matrix.dtype), matrix)
         return ops.cast(matrix, self.dtype)
 
     def report(self) -> dict[str, dict[str, float]]:
@@ -105,7 +99,9 @@ class ConfusionMatrix(SegmentationMetric):
         if not self._built:
             return {}
         counts = self._counter.numpy()
-        if self._is_exclusive(self.classes or 1):
+        if np.isnan(counts).any():
+            counts = np.full_like(counts, np.nan)
+        if self._is_exclusive():
             tp, predicted, actual = np.diagonal(counts), counts.sum(axis=0), counts.sum(axis=1)
         else:
             tables = counts.reshape(-1, 2, 2)
@@ -127,13 +123,13 @@ class ConfusionMatrix(SegmentationMetric):
             "recall": share(tp, actual),
             "f1": share(2 * tp, predicted + actual),
             "iou": share(tp, predicted + actual - tp),
-            "support": int(actual) if actual == int(actual) else actual,
+            "support": int(actual) if float(actual).is_integer() else actual,
         }
 
     def _create_counters(self, classes: int) -> None:
         self._counter = Counter(self, self._counter_shape(classes), "counts")
 
     def _counter_shape(self, classes: int) -> tuple[int, ...]:
-        if self._is_exclusive(classes):
+        if self._reading.kind(classes) == "exclusive":
             return (classes, classes)
         return (2, 2) if classes == 1 and not self.multilabel else (classes, 2, 2)

@@ -7,25 +7,92 @@ count over the whole data set instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from segzoo import _targets
+from segzoo._arguments import flag, ignored_classes, integer, number, one_of
 from segzoo._boundary import BoundaryCounts, boundary_counts
-from segzoo._overlap import divide, overlap, tversky_distance
+from segzoo._counts import Counts, as_float, soft_counts, tversky_distance
+from segzoo._numerics import divide, host_value, wide_integer
+from segzoo._reading import Batch, Reading
 from segzoo.metrics._arguments import (
-    check_beta,
-    check_in_unit_interval,
-    check_smooth,
-    check_tolerance,
+    beta_above_zero,
+    checked_classes,
+    checked_threshold,
+    probability,
 )
+from segzoo.metrics._counts import hard_counts
 
-__all__ = ["boundary_f1_score", "dice_coef", "f_score", "iou_score"]
+__all__ = ["boundary_f1_score", "counts", "dice_coef", "f_score", "iou_score"]
 
 _AVERAGES = ("macro", "micro", "per_image", None)
+_SOFT = Reading(probabilities=True)
+
+
+def counts(
+    y_true: Any,
+    y_pred: Any,
+    *,
+    threshold: float | Sequence[float] = 0.5,
+    multilabel: bool = False,
+    from_logits: bool = False,
+    ignore_class: int | Iterable[int] | None = None,
+    classes: int | None = None,
+) -> Counts:
+    """Returns the pixel counts of each image and class of a batch, with the scores they make.
+
+    Args:
+        y_true: (B, H, W, C) one-hot or multi-label, or labels (B, H, W) or (B, H, W, 1).
+        y_pred: (B, H, W, C) probabilities or logits, or decided labels (B, H, W) of integer type.
+        threshold: probability above which a pixel is positive, one number or one for each class;
+            for one class and with `multilabel`. Defaults to 0.5.
+        multilabel: whether the classes of a pixel are independent of each other. Defaults to
+            `False`.
+        from_logits: whether `y_pred` are logits. Defaults to `False`.
+        ignore_class: label value, or several, of pixels that count nowhere. Defaults to `None`.
+        classes: number of classes, which decided labels need. Defaults to that of `y_pred`.
+
+    Returns:
+        `Counts` with `tp`, `fp`, `fn` and `tn`, each (B, C), and the methods `iou()`, `dice()`,
+        `f_score(beta)`, `precision()` and `recall()`, all with `empty_score=1.0` for a class that
+        is in neither truth nor prediction. `counts(...).sum(axis=0)` has those of the whole batch.
+
+    Raises:
+        ValueError: if an argument is out of range, shapes do not fit, or values cannot be right.
+
+    Example:
+        >>> truth = [[[0, 0, 1, 1]], [[0, 0, 0, 0]]]  # two images of 1x4 pixels
+        >>> guess = keras.ops.convert_to_tensor([[[0, 1, 1, 1]], [[0, 0, 0, 0]]], "int32")
+        >>> found = counts(truth, guess, classes=2)
+        >>> keras.ops.convert_to_numpy(found.tp).tolist()
+        [[1, 2], [4, 0]]
+        >>> keras.ops.convert_to_numpy(found.iou()).round(3).tolist()
+        [[0.5, 0.667], [1.0, 1.0]]
+        >>> keras.ops.convert_to_numpy(found.sum(axis=0).iou()).round(3).tolist()
+        [0.833, 0.667]
+    """
+    reading = Reading(
+        multilabel=flag("multilabel", multilabel),
+        from_logits=flag("from_logits", from_logits),
+        ignored=ignored_classes(ignore_class),
+        probabilities=True,
+        decided_classes=None if classes is None else integer("classes", classes, 1),
+    )
+    threshold = checked_threshold(threshold)
+    batch = reading(y_true, y_pred)
+    wanted = checked_classes(classes, threshold=threshold)
+    if wanted not in (None, batch.classes):
+        raise ValueError(
+            f"`y_pred` has {batch.classes} class(es), `classes` or `threshold` says {wanted}"
+        )
+    found = hard_counts(batch, threshold)
+    if host_value(batch.bad) is None:  # a graph, where NaN says what no error can
+        return Counts(*(batch.guard(as_float(count)) for count in found))
+    return Counts(*(ops.cast(count, wide_integer()) for count in found))
 
 
 @keras.saving.register_keras_serializable(package="segzoo.metrics")
@@ -110,8 +177,7 @@ def f_score(
         >>> round(float(f_score(truth, guess, threshold=0.5, smooth=0, beta=2)), 3)  # 5 / (5 + 4)
         0.556
     """
-    check_beta(beta)
-    square = beta * beta
+    square = beta_above_zero(beta) ** 2
     # (1 + b^2) tp + ... divided by 1 + b^2 is a Tversky ratio
     weights = (1 / (1 + square), square / (1 + square), 1 / (1 + square))
     return _region_score(y_true, y_pred, threshold, smooth, average, *weights)
@@ -143,16 +209,17 @@ def boundary_f1_score(
         >>> float(boundary_f1_score(truth, guess, tolerance=1))
         1.0
     """
-    check_tolerance(tolerance)
-    y_true, y_pred = _read(y_true, y_pred, threshold, smooth, average)
-    counts = boundary_counts(y_true, y_pred, tolerance=tolerance)
+    batch = _read(y_true, y_pred, threshold, smooth, average)
+    tolerance = integer("tolerance", tolerance)
+    probabilities = batch.settle(batch.scores)
+    counts = boundary_counts(batch.dense(), probabilities, tolerance=tolerance)
 
     def score(counts: BoundaryCounts) -> Any:
         precision = _smooth_ratio(counts.matched_pred, counts.pred, smooth)
         recall = _smooth_ratio(counts.matched_true, counts.true, smooth)
         return divide(2 * precision * recall, precision + recall)
 
-    return _average(counts, score, average)
+    return _average(batch, counts, score, average)
 
 
 def _region_score(
@@ -166,9 +233,11 @@ def _region_score(
     scale: float,
 ) -> Any:
     """Returns the Tversky ratio, with weights of fp and fn, and `smooth` brought to its scale."""
-    y_true, y_pred = _read(y_true, y_pred, threshold, smooth, average)
+    batch = _read(y_true, y_pred, threshold, smooth, average)
+    counts, batch = soft_counts(batch)
     return _average(
-        overlap(y_true, y_pred),
+        batch,
+        counts,
         lambda counts: 1 - tversky_distance(counts, alpha, beta, scale * smooth),
         average,
     )
@@ -176,24 +245,18 @@ def _region_score(
 
 def _read(
     y_true: Any, y_pred: Any, threshold: float | None, smooth: float, average: str | None
-) -> tuple[Any, Any]:
-    check_smooth(smooth)
-    if threshold is not None:
-        check_in_unit_interval("threshold", threshold)
-    if average not in _AVERAGES:
-        raise ValueError(
-            f"`average` must be one of {', '.join(map(repr, _AVERAGES))}, "
-            f"received average={average!r}"
-        )
-    y_true, y_pred = _targets.standardize(y_true, y_pred)
-    y_true = _targets.dense_targets(y_true, y_pred.shape[-1], dtype=y_pred.dtype)
-    if threshold is not None:
-        y_pred = ops.cast(y_pred > ops.cast(threshold, y_pred.dtype), y_pred.dtype)
-    return y_true, y_pred
+) -> Batch:
+    number("smooth", smooth)
+    one_of("average", average, _AVERAGES)
+    batch = _SOFT(y_true, y_pred)
+    if threshold is None:
+        return batch
+    guess = batch.scores > ops.cast(probability("threshold", threshold), batch.dtype)
+    return dataclasses.replace(batch, scores=ops.cast(guess, batch.dtype))
 
 
-def _average(counts: Any, score: Callable[[Any], Any], average: str | None) -> Any:
-    """Returns the average of the scores of counts (B, C)."""
+def _average(batch: Batch, counts: Any, score: Callable[[Any], Any], average: str | None) -> Any:
+    """Returns the average of the scores of counts (B, C), NaN for a bad batch or an empty one."""
 
     def summed(counts: Any, axis: int) -> Any:
         return type(counts)(*(ops.sum(count, axis=axis, keepdims=True) for count in counts))
@@ -203,7 +266,9 @@ def _average(counts: Any, score: Callable[[Any], Any], average: str | None) -> A
     if average == "micro":
         counts = summed(counts, axis=1)
     scores = score(counts)
-    return scores[0] if average is None else ops.mean(scores)
+    images, height, width, _ = batch.size
+    batch = batch.also_bad_if(ops.equal(images * height * width, 0))
+    return batch.guard(scores[0] if average is None else ops.mean(scores))
 
 
 def _smooth_ratio(matched: Any, whole: Any, smooth: float) -> Any:

@@ -1,9 +1,13 @@
-"""Distances between the outlines of two masks, in physical units, on the host.
+"""Distances between the outlines of masks, in physical units, on the host.
 
-These are NumPy functions for one pair of masks at a time, to judge a finished prediction with; the
-boundary scores that run inside `fit` are in `boundary.py`. The surface of a mask is its set of
-pixels with a neighbor (left, right, above, below) outside the mask, where everything beyond the
-image is outside. Distances are Euclidean, between pixel centers, `spacing` apart along each axis.
+These are NumPy functions, to judge finished predictions with; the boundary scores that run inside
+`fit` are in `boundary.py`. The surface of a mask is its set of pixels with a neighbor (left, right,
+above, below) outside the mask, where everything beyond the image is outside. Distances are
+Euclidean, between pixel centers, `spacing` apart along each axis.
+
+Two masks of as many axes as `spacing` has entries are one pair and give a number. With one axis
+more they are a batch of masks, or with `classes` of labels; with two axes more a batch of masks
+with the classes last. These give an array, (B,) or (B, C).
 
 Reference: Nikolov et al., "Deep learning to achieve clinically applicable segmentation of head and
 neck anatomy for radiotherapy", 2018, arXiv 1809.04430 (surface Dice, the robust Hausdorff
@@ -13,10 +17,12 @@ Datasets", IEEE TMI 28(8), 2009 (average symmetric surface distance).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from segzoo._arguments import integer
 
 __all__ = ["average_surface_distance", "hausdorff_distance", "surface_dice"]
 
@@ -26,21 +32,30 @@ def hausdorff_distance(
     y_pred: ArrayLike,
     percentile: float = 100,
     spacing: Sequence[float] = (1, 1),
-) -> float:
+    *,
+    classes: int | None = None,
+    empty: float = float("inf"),
+) -> float | np.ndarray:
     """Returns the Hausdorff distance of two masks: how far the worst outline pixel is off.
 
     The larger of the two directed distances; a directed distance is the `percentile` of the
-    distances from one surface's pixels to the other surface.
+    distances from one surface's pixels to the other surface. At 95 it is known as HD95, or the
+    robust Hausdorff distance.
 
     Args:
-        y_true: (H, W) mask, boolean or of 0 and 1; a volume works with a spacing for each axis.
-        y_pred: a mask of the same shape.
-        percentile: above 0, up to 100; 95 leaves out the worst twentieth ("HD95").
+        y_true: (H, W) mask, boolean or of 0 and 1; a batch (B, H, W) or (B, H, W, C), or with
+            `classes` labels (B, H, W). A volume works with a spacing for each axis.
+        y_pred: masks or labels of the same shape.
+        percentile: above 0, up to 100; 95 leaves out the worst twentieth. Defaults to 100.
         spacing: size of a pixel along each axis (rows, columns), in the unit of the result.
+            Defaults to (1, 1).
+        classes: number of classes, where the masks are a batch of labels. Defaults to `None`.
+        empty: the result of a pair of which exactly one side is empty, NaN for example.
+            Defaults to infinity.
 
     Returns:
-        A distance in the unit of `spacing`: 0.0 for equal masks, two empty ones too, and infinity
-        when exactly one mask is empty.
+        A distance in the unit of `spacing` for each pair: 0.0 for equal masks, two empty ones too,
+        and `empty` when exactly one mask is empty.
 
     Raises:
         ValueError: if the shapes differ, a mask holds other values, or an argument is out of range.
@@ -50,32 +65,45 @@ def hausdorff_distance(
         >>> truth[0, 1] = guess[2, 1] = 1
         >>> hausdorff_distance(truth, guess, spacing=(2.5, 1.0))
         5.0
+        >>> hausdorff_distance([truth, guess], [truth, truth], spacing=(2.5, 1.0))
+        array([0., 5.])
     """
     if not 0 < percentile <= 100:
         raise ValueError(
             f"`percentile` must be above 0 and at most 100, received percentile={percentile}"
         )
-    to_pred, to_true = _surface_distances(y_true, y_pred, spacing)
-    if to_pred.size == 0 or to_true.size == 0:
-        return 0.0 if to_pred.size == to_true.size else float("inf")
-    return float(max(np.percentile(to_pred, percentile), np.percentile(to_true, percentile)))
+
+    def measure(to_pred: np.ndarray, to_true: np.ndarray) -> float:
+        return max(np.percentile(to_pred, percentile), np.percentile(to_true, percentile))
+
+    return _of_pairs(measure, y_true, y_pred, spacing, classes, both_empty=0.0, empty=empty)
 
 
 def average_surface_distance(
-    y_true: ArrayLike, y_pred: ArrayLike, spacing: Sequence[float] = (1, 1)
-) -> float:
-    """Returns the average symmetric surface distance of two masks.
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    spacing: Sequence[float] = (1, 1),
+    *,
+    classes: int | None = None,
+    empty: float = float("inf"),
+) -> float | np.ndarray:
+    """Returns the average symmetric surface distance (ASSD, ASD) of two masks.
 
     The mean, over the pixels of both surfaces together, of the distance to the other surface.
 
     Args:
-        y_true: (H, W) mask, boolean or of 0 and 1; a volume works with a spacing for each axis.
-        y_pred: a mask of the same shape.
+        y_true: (H, W) mask, boolean or of 0 and 1; a batch (B, H, W) or (B, H, W, C), or with
+            `classes` labels (B, H, W). A volume works with a spacing for each axis.
+        y_pred: masks or labels of the same shape.
         spacing: size of a pixel along each axis (rows, columns), in the unit of the result.
+            Defaults to (1, 1).
+        classes: number of classes, where the masks are a batch of labels. Defaults to `None`.
+        empty: the result of a pair of which exactly one side is empty, NaN for example.
+            Defaults to infinity.
 
     Returns:
-        A distance in the unit of `spacing`: 0.0 for equal masks, two empty ones too, and infinity
-        when exactly one mask is empty.
+        A distance in the unit of `spacing` for each pair: 0.0 for equal masks, two empty ones too,
+        and `empty` when exactly one mask is empty.
 
     Raises:
         ValueError: if the shapes differ, a mask holds other values, or an argument is out of range.
@@ -86,29 +114,41 @@ def average_surface_distance(
         >>> round(average_surface_distance(truth, guess), 3)  # 1 from the truth; 1 and 2 to it
         1.333
     """
-    to_pred, to_true = _surface_distances(y_true, y_pred, spacing)
-    if to_pred.size == 0 or to_true.size == 0:
-        return 0.0 if to_pred.size == to_true.size else float("inf")
-    return float(np.concatenate([to_pred, to_true]).mean())
+
+    def measure(to_pred: np.ndarray, to_true: np.ndarray) -> float:
+        return np.concatenate([to_pred, to_true]).mean()
+
+    return _of_pairs(measure, y_true, y_pred, spacing, classes, both_empty=0.0, empty=empty)
 
 
 def surface_dice(
-    y_true: ArrayLike, y_pred: ArrayLike, tolerance: float, spacing: Sequence[float] = (1, 1)
-) -> float:
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    tolerance: float,
+    spacing: Sequence[float] = (1, 1),
+    *,
+    classes: int | None = None,
+    empty: float = 0.0,
+) -> float | np.ndarray:
     """Returns the share of both surfaces that lies within `tolerance` of the other one.
 
-    Differs from the paper: a surface is counted in pixels, not measured by the length of a contour
-    interpolated between them.
+    Also called the normalized surface distance (NSD). Differs from the paper: a surface is counted
+    in pixels, not measured by the length of a contour interpolated between them.
 
     Args:
-        y_true: (H, W) mask, boolean or of 0 and 1; a volume works with a spacing for each axis.
-        y_pred: a mask of the same shape.
-        tolerance: distance up to which an outline counts as right, in the unit of `spacing`.
-        spacing: size of a pixel along each axis (rows, columns).
+        y_true: (H, W) mask, boolean or of 0 and 1; a batch (B, H, W) or (B, H, W, C), or with
+            `classes` labels (B, H, W). A volume works with a spacing for each axis.
+        y_pred: masks or labels of the same shape.
+        tolerance: distance up to which an outline counts as right, in the unit of `spacing`, >= 0.
+        spacing: size of a pixel along each axis (rows, columns), in the unit of the result.
+            Defaults to (1, 1).
+        classes: number of classes, where the masks are a batch of labels. Defaults to `None`.
+        empty: the result of a pair of which exactly one side is empty, NaN for example.
+            Defaults to 0.0.
 
     Returns:
-        A share from 0 to 1: 1.0 for equal masks, two empty ones too, and 0.0 when exactly one mask
-        is empty.
+        A share from 0 to 1 for each pair: 1.0 for equal masks, two empty ones too, and `empty` when
+        exactly one mask is empty.
 
     Raises:
         ValueError: if the shapes differ, a mask holds other values, or an argument is out of range.
@@ -121,46 +161,89 @@ def surface_dice(
     """
     if not tolerance >= 0:
         raise ValueError(f"`tolerance` must be >= 0, received tolerance={tolerance}")
-    to_pred, to_true = _surface_distances(y_true, y_pred, spacing)
-    if to_pred.size == 0 or to_true.size == 0:
-        return 1.0 if to_pred.size == to_true.size else 0.0
-    return float((np.concatenate([to_pred, to_true]) <= tolerance).mean())
+
+    def measure(to_pred: np.ndarray, to_true: np.ndarray) -> float:
+        return (np.concatenate([to_pred, to_true]) <= tolerance).mean()
+
+    return _of_pairs(measure, y_true, y_pred, spacing, classes, both_empty=1.0, empty=empty)
 
 
-def _surface_distances(
-    y_true: ArrayLike, y_pred: ArrayLike, spacing: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns each true surface pixel's distance to the prediction's surface, and the reverse.
-
-    Both are empty if both masks are; if one mask is, its own distances are empty and the others
-    infinite.
-    """
-    truth, guess = _mask("y_true", y_true), _mask("y_pred", y_pred)
+def _of_pairs(
+    measure: Callable[[np.ndarray, np.ndarray], float],
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    spacing: Sequence[float],
+    classes: int | None,
+    *,
+    both_empty: float,
+    empty: float,
+) -> float | np.ndarray:
+    """Returns `measure` of the surface distances of one pair, or of each of a batch and class."""
+    truth, guess = np.asarray(y_true), np.asarray(y_pred)
     if truth.shape != guess.shape:
         raise ValueError(
             "`y_true` and `y_pred` must have the same shape, "
             f"received {truth.shape} and {guess.shape}"
         )
     sizes = np.asarray(spacing, "float64")
-    if sizes.shape != (truth.ndim,) or not (np.isfinite(sizes) & (sizes > 0)).all():
+    axes, more = sizes.size, truth.ndim - sizes.size
+    fits = more == 1 if classes is not None else more in (0, 1, 2)
+    if sizes.ndim != 1 or not fits or not (np.isfinite(sizes) & (sizes > 0)).all():
         raise ValueError(
-            "`spacing` must be one positive number for each axis of a mask, received "
+            "`spacing` must be one positive number for each axis of a mask, which comes alone or "
+            "in a batch with or without classes (labels in a batch), received "
             f"spacing={spacing} for masks of shape {truth.shape}"
         )
+    if classes is not None:
+        integer("classes", classes, 1)
+        truth, guess = _masks_of("y_true", truth, classes), _masks_of("y_pred", guess, classes)
+    truth, guess = _mask("y_true", truth), _mask("y_pred", guess)
+    if truth.ndim == axes:
+        return _of_pair(measure, truth, guess, sizes, both_empty, empty)
+    shape = truth.shape[:1] + truth.shape[1 + axes :]
+    values = np.empty(shape)
+    for index in np.ndindex(*shape):
+        place = (index[0], *[slice(None)] * axes, *index[1:])
+        values[index] = _of_pair(measure, truth[place], guess[place], sizes, both_empty, empty)
+    return values
+
+
+def _of_pair(
+    measure: Callable[[np.ndarray, np.ndarray], float],
+    truth: np.ndarray,
+    guess: np.ndarray,
+    sizes: np.ndarray,
+    both_empty: float,
+    empty: float,
+) -> float:
+    if not truth.any() or not guess.any():
+        return float(both_empty if truth.any() == guess.any() else empty)
     surfaces = [_surface(truth), _surface(guess)]
-    return (
-        _distance_to(surfaces[1], sizes)[surfaces[0]],
-        _distance_to(surfaces[0], sizes)[surfaces[1]],
-    )
+    to_pred = _distance_to(surfaces[1], sizes)[surfaces[0]]
+    to_true = _distance_to(surfaces[0], sizes)[surfaces[1]]
+    return float(measure(to_pred, to_true))
 
 
-def _mask(argument: str, values: ArrayLike) -> np.ndarray:
-    mask = np.asarray(values)
+def _masks_of(argument: str, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Returns the masks of labels, the classes last."""
+    if labels.dtype.kind not in "biu" or (
+        labels.size and not 0 <= labels.min() <= labels.max() < max(classes, 2)
+    ):
+        raise ValueError(
+            f"`{argument}` must hold integer labels 0 to {max(classes, 2) - 1} with "
+            f"classes={classes}, received dtype {labels.dtype} and others"
+        )
+    if classes == 1:
+        return labels[..., None] == 1
+    return labels[..., None] == np.arange(classes)
+
+
+def _mask(argument: str, mask: np.ndarray) -> np.ndarray:
     if mask.ndim < 1 or not (mask.dtype == bool or np.isin(mask, (0, 1)).all()):
         raise ValueError(
             f"`{argument}` must be a mask of 0 and 1 or booleans, (H, W), received shape "
             f"{mask.shape} and dtype {mask.dtype} with other values: compare first, as in "
-            "`probability[..., 0] > 0.5` or `labels == 3`"
+            "`probability[..., 0] > 0.5` or `labels == 3`, or give `classes=` for labels"
         )
     return mask.astype(bool)
 
@@ -178,8 +261,6 @@ def _surface(mask: np.ndarray) -> np.ndarray:
 
 def _distance_to(surface: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """Returns every pixel's Euclidean distance to the nearest pixel of `surface`."""
-    if not surface.any():
-        return np.full(surface.shape, np.inf)
     try:
         from scipy.ndimage import distance_transform_edt
     except ImportError as error:

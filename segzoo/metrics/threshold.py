@@ -8,17 +8,23 @@ thresholds; sums from the top of that histogram are the counts at every threshol
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 import numpy as np
 from keras import ops
 
+from segzoo._arguments import one_of
+from segzoo._counts import Counts
+from segzoo._reading import Batch
 from segzoo.metrics import _counts
-from segzoo.metrics._arguments import check_beta, check_in_unit_interval
+from segzoo.metrics._arguments import (
+    SearchOptions,
+    beta_above_zero,
+    probability,
+    register,
+)
 from segzoo.metrics._base import AveragedMetric
-from segzoo.metrics._counts import Tally
-from segzoo.metrics.region import f_beta, iou_of
 
 __all__ = ["ThresholdSearch"]
 
@@ -26,7 +32,7 @@ _SCORES = ("iou", "dice", "f_score")
 _MOST_CELLS = 2**16
 
 
-@keras.saving.register_keras_serializable(package="segzoo.metrics")
+@register
 class ThresholdSearch(AveragedMetric):
     """The threshold with the best score, among any number, in one pass of `evaluate`.
 
@@ -37,10 +43,12 @@ class ThresholdSearch(AveragedMetric):
     Args:
         thresholds: their number, evenly from 0 to 1, or the thresholds themselves, probabilities
             from 0 to 1 (of logits too: `from_logits` turns them into probabilities first).
-        score: `"iou"`, `"dice"` or `"f_score"`.
-        beta: of the F-score.
-        **shared: the arguments of `segzoo.metrics.IoU` without `threshold`. `average` is over the
-            classes at one common threshold; `None` is the same as `"macro"` here.
+            Defaults to 101.
+        score: `"iou"`, `"dice"` or `"f_score"`. Defaults to `"iou"`.
+        beta: of the F-score. Defaults to 1.0.
+        average: as in `segzoo.metrics.IoU`, over the classes at one common threshold; `None` is
+            the same as `"macro"` here. Defaults to `"macro"`.
+        <shared>
 
     Returns:
         `result()` is `{"<name>": best score, "<name>_threshold": its threshold}` and, for several
@@ -58,37 +66,18 @@ class ThresholdSearch(AveragedMetric):
         {'best_iou': 0.667, 'best_iou_threshold': 0.25}
     """
 
-    _by_channel = True
-
     def __init__(
         self,
         thresholds: int | Sequence[float] = 101,
         score: str = "iou",
         beta: float = 1.0,
-        **shared: Any,
+        **options: Unpack[SearchOptions],
     ) -> None:
-        if score not in _SCORES:
-            raise ValueError(
-                f"`score` must be one of {', '.join(map(repr, _SCORES))}, received score={score!r}"
-            )
-        check_beta(beta)
-        if "threshold" in shared:
-            raise ValueError(
-                "`threshold` is what ThresholdSearch looks for: pass `thresholds` instead, "
-                f"received threshold={shared['threshold']!r}"
-            )
         self.thresholds = _checked_thresholds(thresholds)
-        self.score = score
-        self.beta = float(beta)
+        self.score = one_of("score", score, _SCORES)
+        self.beta = beta_above_zero(beta)
         self._default_name = f"best_{score}"
-        super().__init__(**shared)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments."""
-        config = super().get_config()
-        del config["threshold"]
-        own = {"thresholds": list(self.thresholds), "score": self.score, "beta": self.beta}
-        return own | config
+        super().__init__(**options)
 
     def result(self) -> dict[str, Any]:
         """Returns the best score and its threshold, of the average and of each class."""
@@ -137,30 +126,31 @@ class ThresholdSearch(AveragedMetric):
     def _scores_shape(self, classes: int) -> tuple[int, ...]:
         return (classes, len(self.thresholds))
 
-    def _count(self, batch: _counts.Batch) -> Any:
+    def _count(self, batch: Batch) -> Any:
         """Returns (B, C * 2 * (T + 1)): pixels by class, truth, and thresholds exceeded."""
-        classes, levels = batch.scores.shape[-1], len(self.thresholds) + 1
-        exceeded = count_below(batch.scores, self.thresholds)
-        rows = 2 * ops.arange(classes, dtype="int32") + ops.cast(batch.truth, "int32")
+        classes, levels = batch.classes, len(self.thresholds) + 1
+        exceeded = count_below(batch.probabilities(), self.thresholds)
+        truth = ops.cast(_counts.true_masks(batch), "int32")
+        rows = 2 * ops.arange(classes, dtype="int32") + truth
         numbers, limit = rows * levels + exceeded, classes * 2 * levels
         if batch.valid is not None:  # one more number for the pixels that count nowhere
             numbers = ops.where(batch.valid, numbers, limit)
         return _counts.count_numbers(numbers, limit + 1, batch.pixel_weights)[:, :limit]
 
-    def _tally(self, counts: Any) -> Tally:
+    def _tally(self, counts: Any) -> Counts:
         """Returns the counts at every threshold, (N, C, T): those that exceed more than t."""
         levels = len(self.thresholds) + 1
-        histogram = ops.reshape(counts, (-1, self.classes or 1, 2, levels))
+        histogram = ops.reshape(counts, (ops.shape(counts)[0], self.classes or 1, 2, levels))
         reached = ops.flip(ops.cumsum(ops.flip(histogram, axis=-1), axis=-1), axis=-1)
         false, true = reached[:, :, 0], reached[:, :, 1]  # (N, C, T + 1)
         tp, fp = true[..., 1:], false[..., 1:]
-        actual = ops.broadcast_to(true[..., :1], ops.shape(tp))
-        return Tally(tp, tp + fp, actual, false[..., :1] - fp)
+        total = ops.broadcast_to(true[..., :1] + false[..., :1], ops.shape(tp))
+        return Counts(tp, fp, true[..., :1] - tp, total)
 
-    def _score(self, tally: Tally) -> Any:
+    def _score(self, tally: Counts) -> Any:
         if self.score == "iou":
-            return iou_of(tally)
-        return f_beta(tally, self.beta if self.score == "f_score" else 1.0)
+            return tally.iou()
+        return tally.f_score(self.beta if self.score == "f_score" else 1.0)
 
 
 def count_below(values: Any, thresholds: Sequence[float]) -> Any:
@@ -198,7 +188,7 @@ def _checked_thresholds(thresholds: int | Sequence[float]) -> tuple[float, ...]:
         return tuple(np.linspace(0, 1, thresholds).tolist())
     values = tuple(thresholds)
     for value in values:
-        check_in_unit_interval("thresholds", value)
+        probability("thresholds", value)
     if not values:
         raise ValueError("`thresholds` must hold at least one threshold, received none")
     return tuple(sorted({float(value) for value in values}))

@@ -118,6 +118,34 @@ def run(loss, y, p, sample_weight=None):
     return value(loss(y, np.asarray(p, "float32"), **weights))
 
 
+def traced(loss, y, p, sample_weight=None, **options):
+    """Returns what `gradient` does, from a compiled graph, where no value can be looked at.
+
+    `options` are those of `tf.function`.
+    """
+    arguments = (y, p) if sample_weight is None else (y, p, sample_weight)
+    arguments = tuple(np.asarray(x) for x in arguments)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        def scalar(p, y, *w):
+            return loss(y, p, *w)
+
+        result, slope = jax.jit(jax.value_and_grad(scalar))(p, y, *arguments[2:])
+        return float(value(result)), value(slope)
+    import tensorflow as tf
+
+    @tf.function(**options)
+    def step(y, p, *w):
+        with tf.GradientTape() as tape:
+            tape.watch(p)
+            result = loss(y, p, *w)
+        return result, tape.gradient(result, p)
+
+    result, slope = step(*map(tf.constant, arguments))
+    return float(result), slope.numpy()
+
+
 def gradient(loss, y, p, sample_weight=None):
     """Returns the value and the gradient with respect to the predictions, on any backend."""
     backend = keras.backend.backend()

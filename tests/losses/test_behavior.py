@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from segzoo import losses
 from tests.losses import helpers
-from tests.losses.helpers import cases, data, gradient, make, run
+from tests.losses.helpers import cases, data, gradient, make, run, traced
 from tests.oracles import losses as oracle
 
 EAGER = settings(max_examples=15, deadline=None, derandomize=True)
@@ -61,7 +61,9 @@ def test_ignored_pixels_leave_the_loss_of_the_rest(name, classes, rng):
         y[:, 2:6, 2:6, -1], p[:, 3:6, 2:6, -1] = 1, 1
         truth = y.copy()
         truth[:, 9:] = 255
-        got, expected = run(make(name, ignore_class=255), truth, p), run(make(name), y, p)
+        options = {"multilabel": True}  # most pixels are background of every class
+        got = run(make(name, ignore_class=255, **options), truth, p)
+        expected = run(make(name, **options), y, p)
     np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
@@ -134,7 +136,10 @@ def test_extreme_predictions_give_finite_values_and_gradients(name, classes, dty
         for scale, from_logits in ((1, False), (1e4, True), (1e-4, True), (1e4, False)):
             hard = rng.integers(0, 2, shape)
             x = hard if scale == 1 else (2.0 * hard - 1) * scale
-            result, slope = gradient(make(name, from_logits=from_logits), truth, x.astype(dtype))
+            loss = make(name, from_logits=from_logits)
+            impossible = scale > 1 and not from_logits  # which an eager call refuses
+            step = traced if impossible else gradient
+            result, slope = step(loss, truth, x.astype(dtype))
             assert math.isfinite(result), (scale, from_logits)
             assert np.isfinite(slope.astype("float32")).all(), (scale, from_logits)
 
@@ -303,7 +308,11 @@ def test_labels_and_dense_targets_share_value_and_gradient(rng):
 def test_counts_beyond_two_to_the_24_keep_their_digits():
     import tensorflow as tf
 
-    from segzoo._overlap import overlap
+    from segzoo._counts import soft_counts
+    from segzoo._reading import Reading
+
+    def overlap(y, p):
+        return soft_counts(Reading(nan_shows=True)(y, p))[0]
 
     y = np.zeros((2, 4096, 4096, 1), "uint8")
     y[:, :, ::4] = 1

@@ -181,8 +181,26 @@ def test_agreement_with_keras_where_both_define_the_same():
 
 @pytest.mark.parametrize("name", helpers.CLASSES)
 def test_function_equals_class(name):
-    function = getattr(losses, losses._base._snake_case(name) + "_loss")
+    function = getattr(losses, losses._declare.snake_case(name) + "_loss")
     labels, y, p = data(3)
     assert run(function, y, p) == run(make(name), y, p)
     ignoring = run(make(name, ignore_class=1), labels, p)
     assert value(function(labels, p.astype("float32"), ignore_class=1)) == ignoring
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("pos_weight", [3.0, [0.5, 2.0, 1.0]])
+def test_the_weight_of_the_foreground(pos_weight):
+    _, y, p = data(3)
+    p = p.astype("float32")
+    w = np.asarray(pos_weight)
+    expected = np.mean(-w * y * np.log(p) - (1 - y) * np.log(1 - p))
+    z = (np.log(p) - np.log1p(-p)).astype("float32")
+    slope_of_logits = (p * (1 - y) - w * y * (1 - p)) / y.size
+    for x, options, by_logit in ((p, {}, 1 / (p * (1 - p))), (z, {"from_logits": True}, 1)):
+        loss = losses.BinaryCrossentropy(pos_weight=pos_weight, **options)
+        result, slope = gradient(loss, y, x)
+        assert result == pytest.approx(expected, rel=1e-5)
+        np.testing.assert_allclose(slope, slope_of_logits * by_logit, rtol=1e-4, atol=1e-8)
+    with pytest.raises(ValueError, match="one for each of the 3"):
+        losses.BinaryCrossentropy(pos_weight=[1, 2])(y, p)

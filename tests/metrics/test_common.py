@@ -133,8 +133,8 @@ def test_none_holds_the_macro_mean_of_what_occurs(make, rng):
     y_pred[..., 2] = 0
     scores = as_arrays(make(average=None)(y_true, y_pred))
     name = make().name
-    assert np.isnan(scores[f"{name}_2"])
-    kept = [scores[f"{name}_{c}"] for c in (0, 1, 3)]
+    assert np.isnan(scores[f"{name}_class_2"])
+    kept = [scores[f"{name}_class_{c}"] for c in (0, 1, 3)]
     assert scores[name] == pytest.approx(np.mean(kept))
     assert scores[name] == pytest.approx(as_arrays(make()(y_true, y_pred))[""])
 

@@ -78,9 +78,9 @@ def test_report_of_one_class(rng):
     assert metric.report() == {}
     metric.update_state(y_true, y_pred)
     report = metric.report()
-    assert list(report) == ["0"]
+    assert list(report) == ["class_0"]
     expected = sklearn_metrics.jaccard_score(y_true.ravel(), y_pred.ravel() > 0.5)
-    assert report["0"]["iou"] == pytest.approx(expected)
+    assert report["class_0"]["iou"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("options", [{"average": "micro"}, {"class_weights": [1, 2]}])

@@ -92,7 +92,7 @@ def test_a_function_is_logged_as_the_mean_over_batches(rng):
     ("options", "message"),
     [
         ({"threshold": 1.5}, "`threshold` must be a probability from 0 to 1"),
-        ({"smooth": -1}, "`smooth` must be a number >= 0, received smooth=-1"),
+        ({"smooth": -1}, "`smooth` must be >= 0, received smooth=-1"),
         ({"average": "weighted"}, "`average` must be one of 'macro', 'micro', 'per_image', None"),
     ],
 )
@@ -103,3 +103,40 @@ def test_bad_arguments_raise(options, message):
             function(empty, empty, **options)
     with pytest.raises(ValueError, match="`beta` must be a number above 0"):
         metrics.f_score(empty, empty, beta=-1)
+
+
+def test_counts_are_those_of_each_image_and_class(rng):
+    y, p = rng.integers(0, 3, (4, 5, 7)), rng.random((4, 5, 7, 3)).astype("float32")
+    truth, guess = oracle.masks(y, 3), oracle.decide(p)
+    found = metrics.counts(y, p)
+    for name, both in (("tp", truth & guess), ("fp", ~truth & guess), ("fn", truth & ~guess)):
+        np.testing.assert_array_equal(numpy(getattr(found, name)), both.sum(axis=(1, 2)))
+    np.testing.assert_array_equal(numpy(found.tn), (~truth & ~guess).sum(axis=(1, 2)))
+    whole = found.sum(axis=0)
+    for score, make in (("iou", metrics.IoU), ("dice", metrics.DiceScore)):
+        streamed = make(average=None)(y, p)
+        scores = numpy(getattr(whole, score)())
+        expected = [float(numpy(streamed[f"{make().name}_class_{c}"])) for c in range(3)]
+        np.testing.assert_allclose(scores, expected, rtol=1e-6)
+        each = make(average="per_image")(y, p)
+        assert float(numpy(each)) == pytest.approx(numpy(getattr(found, score)()).mean(), rel=1e-6)
+
+
+def test_counts_of_decided_labels_thresholds_and_void(rng):
+    y, p = rng.integers(0, 3, (2, 5, 7)), rng.random((2, 5, 7, 3)).astype("float32")
+    for a, b in zip(metrics.counts(y, p), metrics.counts(y, p.argmax(-1), classes=3), strict=True):
+        np.testing.assert_array_equal(numpy(a), numpy(b))
+    overlapping = rng.integers(0, 2, (2, 5, 7, 3))
+    found = metrics.counts(overlapping, p, threshold=[0.2, 0.5, 0.8], multilabel=True)
+    np.testing.assert_array_equal(
+        numpy(found.predicted), (p > np.float32([0.2, 0.5, 0.8])).sum(axis=(1, 2))
+    )
+    void = rng.random(y.shape) < 0.3
+    found = metrics.counts(np.where(void, 255, y), p, ignore_class=255)
+    np.testing.assert_array_equal(numpy(found.total), (~void).sum(axis=(1, 2))[:, None] * [1, 1, 1])
+    with pytest.raises(ValueError, match="pass `classes=`"):
+        metrics.counts(y, p.argmax(-1))
+    with pytest.raises(ValueError, match="`y_pred` has 3 class"):
+        metrics.counts(y, p, classes=4)
+    with pytest.raises(ValueError, match="from_logits=True"):
+        metrics.counts(y, p * 5)

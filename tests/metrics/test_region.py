@@ -69,9 +69,9 @@ def test_exclusive_classes_agree_with_scikit_learn(score, average, rng):
     )
     if average is None:
         name = make(score).name
-        keys = [f"{name}_{c}" for c in (0, 1, 2, 4)]  # scikit-learn leaves 3 out
+        keys = [f"{name}_class_{c}" for c in (0, 1, 2, 4)]  # scikit-learn leaves 3 out
         assert [got[key] for key in keys] == pytest.approx(list(expected), abs=EXACT)
-        assert np.isnan(got[f"{name}_3"])
+        assert np.isnan(got[f"{name}_class_3"])
         assert got[name] == pytest.approx(np.mean(expected), abs=EXACT)
     else:
         assert got == pytest.approx(expected, abs=EXACT)
@@ -233,7 +233,7 @@ def test_an_ignored_class_of_the_model_counts_nowhere(rng):
     expected = sklearn_metrics.jaccard_score(
         y_true[kept], y_pred.argmax(-1)[kept], labels=[0, 1, 2], average=None
     )
-    assert [got[f"iou_{c}"] for c in range(3)] == pytest.approx(list(expected), abs=EXACT)
+    assert [got[f"iou_class_{c}"] for c in range(3)] == pytest.approx(list(expected), abs=EXACT)
     dense = value(metrics.IoU(ignore_class=0, average=None), oracle.masks(y_true, 3), y_pred)
     assert dense == got
 

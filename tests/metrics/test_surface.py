@@ -128,3 +128,42 @@ def test_without_scipy_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_scipy)
     with pytest.raises(ImportError, match="pip install scipy"):
         hausdorff_distance(np.eye(5), np.eye(5))
+
+
+MEASURES = [
+    hausdorff_distance,
+    average_surface_distance,
+    lambda *a, **k: surface_dice(*a, tolerance=1, **k),
+]
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_a_batch_holds_the_values_of_its_pairs(measure, rng):
+    truth, guess = rng.random((2, 3, 7, 9, 2)) < 0.3
+    got = measure(truth, guess, spacing=(2, 1))
+    assert got.shape == (3, 2)
+    for b, c in np.ndindex(3, 2):
+        assert got[b, c] == measure(truth[b, ..., c], guess[b, ..., c], spacing=(2, 1))
+    np.testing.assert_array_equal(measure(truth[..., 0], guess[..., 0], spacing=(2, 1)), got[:, 0])
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_labels_are_a_mask_for_each_class(measure, rng):
+    truth, guess = rng.integers(0, 3, (2, 2, 7, 9))
+    masks = [np.eye(3, dtype=bool)[x] for x in (truth, guess)]
+    np.testing.assert_array_equal(measure(truth, guess, classes=3), measure(*masks))
+    with pytest.raises(ValueError, match="`y_pred` must hold integer labels 0 to 2"):
+        measure(truth, guess + 1, classes=3)
+    with pytest.raises(ValueError, match="`spacing` must be one positive number for each axis"):
+        measure(truth[0], guess[0], classes=3)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_an_empty_side_gives_what_was_asked(measure):
+    truth = np.zeros((3, 7, 9), bool)
+    guess = truth.copy()
+    truth[0, 2:4] = guess[1, 2:4] = True
+    values = measure(truth, guess, empty=-5)
+    np.testing.assert_array_equal(values[:2], -5)
+    assert values[2] == measure(truth[2], truth[2])
+    assert np.isnan(measure(truth[0], guess[0], empty=float("nan")))

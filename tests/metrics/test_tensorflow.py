@@ -63,27 +63,6 @@ def test_a_boundary_of_dynamic_width_is_rounded_as_a_static_one(rng):
     assert float(dynamic.result()) == float(static.result())
 
 
-def test_a_label_outside_the_classes_is_of_no_class_in_a_graph(rng):
-    y_true = rng.integers(0, 3, (2, 5, 7)).astype("int32")
-    y_pred = rng.random((2, 5, 7, 3)).astype("float32")
-    wrong = rng.random(y_true.shape) < 0.2
-    matrix, iou = metrics.ConfusionMatrix(), metrics.IoU(average=None)
-
-    @tf.function
-    def update(y_true, y_pred):
-        matrix.update_state(y_true, y_pred)
-        iou.update_state(y_true, y_pred)
-
-    update(tf.where(wrong, 7, y_true), tf.constant(y_pred))
-    guess = y_pred.argmax(-1)
-    table = [[((y_true == t) & (guess == p) & ~wrong).sum() for p in range(3)] for t in range(3)]
-    np.testing.assert_array_equal(matrix.result(), table)
-    for c in range(3):
-        tp = table[c][c]
-        union = (guess == c).sum() + ((y_true == c) & ~wrong).sum() - tp
-        assert float(iou.result()[f"iou_{c}"]) == pytest.approx(tp / union)
-
-
 FRESH = """
 import json, sys
 import numpy as np

@@ -90,9 +90,9 @@ def test_one_pass_finds_what_a_loop_of_passes_finds(average, score, rng):
         search.thresholds[int(np.nanargmax(curve["scores"]))], abs=1e-7
     )
     for c in range(3):
-        scores = curve["classes"][str(c)]
-        assert result[f"{name}_{c}"] == pytest.approx(np.nanmax(scores), abs=1e-7)
-        assert result[f"{name}_{c}_threshold"] == pytest.approx(
+        scores = curve["classes"][f"class_{c}"]
+        assert result[f"{name}_class_{c}"] == pytest.approx(np.nanmax(scores), abs=1e-7)
+        assert result[f"{name}_class_{c}_threshold"] == pytest.approx(
             search.thresholds[int(np.nanargmax(scores))], abs=1e-7
         )
 
@@ -149,9 +149,10 @@ def test_of_equal_scores_the_lowest_threshold_wins():
         ({"thresholds": [-0.1], "from_logits": True}, "`thresholds` must be a probability"),
         ({"score": "accuracy"}, "`score` must be one of 'iou', 'dice', 'f_score'"),
         ({"beta": 0}, "`beta` must be a number above 0"),
-        ({"threshold": 0.3}, "pass `thresholds` instead"),
     ],
 )
 def test_bad_arguments_raise(options, message):
     with pytest.raises(ValueError, match=message):
         metrics.ThresholdSearch(**options)
+    with pytest.raises(TypeError, match="no argument `threshold`; near: `thresholds`"):
+        metrics.ThresholdSearch(threshold=0.3)

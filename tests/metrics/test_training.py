@@ -87,7 +87,7 @@ def test_fit_logs_every_class_under_its_name(rng):
     for key, value in expected.items():
         assert len(fit.history[key]) == 2, key
         assert fit.history[f"val_{key}"][-1] == pytest.approx(value, abs=1e-6), key
-    extra = {"loss"} | {f"best_iou_{c}{end}" for c in range(3) for end in ("", "_threshold")}
+    extra = {"loss"} | {f"best_iou_class_{c}{end}" for c in range(3) for end in ("", "_threshold")}
     assert {key for key in fit.history if not key.startswith("val_")} == set(expected) | extra
 
 

@@ -21,10 +21,11 @@ def groups(y, p, w, per_image):
 
 
 def counts(y, p, w):
-    tp = math.fsum(w * y * p)
-    fp = math.fsum(w * (1 - y) * p)
-    fn = math.fsum(w * y * (1 - p))
-    tn = math.fsum(w * (1 - y) * (1 - p))
+    """Counts whose extreme is at p = y for soft targets too (arXiv 2302.05666)."""
+    tp = math.fsum(w * np.minimum(y, p))
+    fp = math.fsum(w * np.maximum(p - y, 0))
+    fn = math.fsum(w * np.maximum(y - p, 0))
+    tn = math.fsum(w * np.minimum(1 - y, 1 - p))
     return tp, fp, fn, tn
 
 

@@ -1,0 +1,98 @@
+"""Small numerics that losses and metrics share: quotients, written gradients, long sums."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def divide(numerator: Any, denominator: Any, default: Any = 0.0) -> Any:
+    """Returns the quotient, or `default` where the denominator is 0, with a finite gradient."""
+    nonzero = denominator != 0
+    quotient = numerator / ops.where(nonzero, denominator, ops.ones_like(denominator))
+    return ops.where(nonzero, quotient, ops.cast(default, quotient.dtype))
+
+
+def with_gradient(function: Callable[..., Any], gradient: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns `function(x, *constants)`, differentiated by x as `gradient` says.
+
+    `gradient(upstream, x, *constants)` is itself differentiated for second derivatives, so it
+    computes from its arguments. Tensors come in as arguments too, never through a closure: JAX
+    forbids that to a function with a gradient of its own inside `jit`, `scan` or `checkpoint`.
+    """
+
+    @ops.custom_gradient
+    def wrapped(x: Any, *constants: Any) -> Any:
+        def grad(*args: Any, upstream: Any = None) -> Any:
+            # PyTorch passes the saved inputs and the keyword, the others one argument.
+            inputs = (x, *constants) if upstream is None else args
+            slope = gradient(args[0] if upstream is None else upstream, *inputs)
+            return (slope, *(None for _ in constants)) if constants else slope
+
+        return function(x, *constants), grad
+
+    return wrapped
+
+
+def sum_columns(x: Any) -> Any:
+    """Returns (B, H, W, C) summed over H: (B, W, C).
+
+    A product with ones is up to twice as fast as a reduction with few or many classes, and XLA
+    cannot merge it with the sum over W: no partial sum has more than H or W terms, so that
+    float32 keeps its digits past 2**24 pixels.
+    """
+    batch, height, width, channels = ops.shape(x)
+    ones = ops.ones((batch, 1, height), x.dtype)
+    columns = ops.matmul(ones, ops.reshape(x, (batch, height, width * channels)))
+    return ops.reshape(columns, (batch, width, channels))
+
+
+def scaled_sum(x: Any, scale: Any) -> Any:
+    """Returns the sum of `scale` times (B, H, ...), which no partial sum overflows.
+
+    The factor goes in with the first sum, over each line, for the price of that sum alone.
+    """
+    if len(x.shape) == 1:
+        return ops.sum(x * scale)
+    batch, height = ops.shape(x)[:2]
+    length = 1
+    for size in ops.shape(x)[2:]:
+        length = length * size
+    factors = ops.ones((length, 1), x.dtype) * ops.cast(scale, x.dtype)
+    return ops.sum(ops.matmul(ops.reshape(x, (batch * height, length)), factors))
+
+
+def at_least_float32(*dtypes: Any) -> str:
+    """Returns float64 if one of the dtypes is, and the backend has it; otherwise float32."""
+    names = {keras.backend.standardize_dtype(dtype) for dtype in dtypes}
+    return wide_dtype() if "float64" in names else "float32"
+
+
+@functools.cache
+def wide_dtype() -> str:
+    """Returns "float64" where the backend has it, otherwise "float32" (JAX without 64 bit)."""
+    if keras.backend.backend() != "jax":
+        return "float64"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # JAX warns that it truncates, which is the question
+        probe = ops.convert_to_tensor(np.zeros((), "float64"))
+    return keras.backend.standardize_dtype(probe.dtype)
+
+
+def wide_integer() -> str:
+    """Returns "int64" where the backend has it, otherwise "int32"."""
+    return "int64" if wide_dtype() == "float64" else "int32"
+
+
+def host_value(x: Any) -> np.ndarray | None:
+    """Returns the value of a tensor as NumPy, or `None` in a compiled graph, where it has none."""
+    try:
+        return ops.convert_to_numpy(x)
+    except Exception:  # each backend has its own error for a tensor without a value
+        return None

@@ -1,0 +1,137 @@
+"""How a loss is declared: the shared arguments, their meaning, and the function of a class."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict, TypeVar
+
+import keras
+
+from segzoo._arguments import ClassWeights, parameters, spelled_out
+
+MEANINGS = {
+    "from_logits": "whether `y_pred` holds logits: one class takes a sigmoid, several a "
+    "softmax. Defaults to `False`.",
+    "multilabel": "whether several classes may overlap: logits take a sigmoid each, and an "
+    "all-zero pixel is background. Defaults to `False`.",
+    "per_image": "whether each image has its own score, averaged over the batch. Defaults to "
+    "`False`.",
+    "average": '`"macro"` averages the classes\' losses, `"micro"` sums their counts first. '
+    'Defaults to `"macro"`.',
+    "class_weights": "weights w >= 0 of the classes, a sequence, or a mapping of class to weight "
+    "in which a class left out weighs 1; normalized: sum(w loss) / sum(w). Defaults to `None`.",
+    "ignore_class": "an integer or several: pixels that count nowhere, as 255 in a mask of 0, 1, "
+    "255. Defaults to `None`.",
+    "smooth": "added to numerator and denominator, >= 0: an empty mask predicted empty has loss 0. "
+    "Defaults to 1.0.",
+    "label_smoothing": "share in 0..1 of the target spread evenly over the classes. Defaults to "
+    "0.0.",
+    "name": "of the loss. Defaults to the class in snake case.",
+    "reduction": '`"sum_over_batch_size"` (the default), `"sum"`, `"mean_with_sample_weight"` or '
+    '`"none"`, as in `keras.losses.Loss`.',
+    "dtype": "least precision of the maths, which never is below float32. Defaults to `None`.",
+}
+
+
+class LossOptions(TypedDict, total=False):
+    """What every loss takes."""
+
+    from_logits: bool
+    ignore_class: int | Sequence[int] | None
+    name: str | None
+    reduction: str | None
+    dtype: Any
+
+
+class LovaszOptions(LossOptions, total=False):
+    """What the Lovász losses take."""
+
+    per_image: bool
+
+
+class OutlineOptions(LovaszOptions, total=False):
+    """What the losses take that match shapes, with their own `smooth`."""
+
+    multilabel: bool
+
+
+class ShapeOptions(OutlineOptions, total=False):
+    """What the losses take that score an image's shapes as a whole."""
+
+    smooth: float
+
+
+class RegionOptions(ShapeOptions, total=False):
+    """What the region losses take."""
+
+    average: str
+    class_weights: ClassWeights
+
+
+class PixelOptions(LossOptions, total=False):
+    """What the losses of single pixels take."""
+
+    class_weights: ClassWeights
+    label_smoothing: float
+
+
+class BinaryOptions(PixelOptions, total=False):
+    """What the losses take that treat each class by itself."""
+
+    multilabel: bool
+
+
+LossClass = TypeVar("LossClass", bound=type[keras.losses.Loss])
+
+
+def register(cls: LossClass) -> LossClass:
+    """Registers a loss with Keras, and spells out and documents the arguments that losses share."""
+    return keras.saving.register_keras_serializable(package="segzoo.losses")(
+        spelled_out(cls, MEANINGS)
+    )
+
+
+def as_function(cls: LossClass) -> Callable[..., Any]:
+    """Returns the loss as a function of `(y_true, y_pred)` and the arguments of the class."""
+
+    def function(y_true: Any, y_pred: Any, *, sample_weight: Any = None, **arguments: Any) -> Any:
+        return cls(**arguments)(y_true, y_pred, sample_weight)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own = [p.replace(kind=keyword) for n, p in parameters(cls).items() if n != "name"]
+    signature = inspect.signature(function)
+    data = list(signature.parameters.values())[:3]
+    function.__signature__ = signature.replace(parameters=data + own)  # type: ignore[attr-defined]
+    function.__name__ = function.__qualname__ = f"{snake_case(cls.__name__)}_loss"
+    function.__module__ = cls.__module__
+    function.__doc__ = f"""Returns `{cls.__name__}(...)(y_true, y_pred, sample_weight)`.
+
+    Args:
+        y_true: (B, H, W, C) one-hot or multi-label, or labels (B, H, W) or (B, H, W, 1).
+        y_pred: (B, H, W, C) probabilities, or logits with `from_logits=True`.
+        sample_weight: `None`, or weights as the class takes them.
+        {_described_arguments(cls)}
+
+    Example:
+        >>> from keras import ops
+        >>> from segzoo import losses
+        >>> labels, scores = ops.array([[[0, 1]]]), ops.array([[[[0.9, 0.1], [0.4, 0.6]]]])
+        >>> value = losses.{function.__name__}(labels, scores)
+        >>> float(value) == float(losses.{cls.__name__}()(labels, scores))
+        True
+    """
+    return keras.saving.register_keras_serializable(package="segzoo.losses")(function)
+
+
+def snake_case(name: str) -> str:
+    """Returns a class's name as that of a function: `BCEDice` is `bce_dice`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _described_arguments(cls: type) -> str:
+    """Returns the arguments' lines of the class's docstring, without the name."""
+    found = re.search(r"\n    Args:\n(.*?)\n\n", cls.__doc__ or "", re.DOTALL)
+    lines = found.group(1).splitlines() if found else []
+    return "\n".join(line for line in lines if not line.startswith("        name:")).strip()
