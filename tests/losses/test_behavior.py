@@ -138,6 +138,8 @@ def test_extreme_predictions_give_finite_values_and_gradients(name, classes, dty
             x = hard if scale == 1 else (2.0 * hard - 1) * scale
             loss = make(name, from_logits=from_logits)
             impossible = scale > 1 and not from_logits  # which an eager call refuses
+            if impossible and truth is not labels:
+                continue
             step = traced if impossible else gradient
             result, slope = step(loss, truth, x.astype(dtype))
             assert math.isfinite(result), (scale, from_logits)
