@@ -48,6 +48,7 @@ class SegmentationMetric(keras.metrics.Metric):
     `threshold` if one of them is given, and is read from the first `y_pred` otherwise.
     """
 
+    name: str
     _default_name = "segmentation_metric"
 
     def __init__(
@@ -136,6 +137,24 @@ class SegmentationMetric(keras.metrics.Metric):
         return ops.cast(math.nan, self.dtype)
 
 
+class MonitoredName(str):
+    """The name of a metric, equal to the keys of its classes too.
+
+    Keras's callbacks look for the metric whose name equals what they monitor, and ask it whether it
+    rises; `val_iou_water` would have none.
+    """
+
+    keys: frozenset[str] = frozenset()
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other) is True or other in self.keys
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
+
+
 class AveragedMetric(SegmentationMetric):
     """A metric that scores each class and averages the scores.
 
@@ -143,6 +162,8 @@ class AveragedMetric(SegmentationMetric):
     (`_score`); the averages are here. Counts have the images first, then the classes, then
     whatever else there is (the thresholds of `ThresholdSearch`).
     """
+
+    _direction = "up"  # what Keras's callbacks ask for
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Adds a batch.
@@ -178,8 +199,7 @@ class AveragedMetric(SegmentationMetric):
         overall, scores = (ops.cast(x, self.dtype) for x in self._averages())
         if self.average is not None:
             return overall
-        keys = (f"{self.name}_{name}" for name in self._names())
-        return {self.name: overall} | {key: scores[c] for c, key in enumerate(keys)}
+        return {self.name: overall} | {key: scores[c] for c, key in enumerate(self._class_keys())}
 
     def _averages(self) -> tuple[Any, Any]:
         """Returns the average score, (...), and the classes' scores, (C, ...), NaN if spoiled."""
@@ -214,6 +234,10 @@ class AveragedMetric(SegmentationMetric):
         total = ops.sum(ops.where(found, weights * scores, 0), axis=0)
         return divide(total, ops.sum(weights, axis=0), without), scores
 
+    def _class_keys(self) -> list[str]:
+        """Returns the keys of the classes' scores, none where the result has no classes."""
+        return [] if self.average else [f"{self.name}_{name}" for name in self._names()]
+
     def _by_image(self) -> bool:
         return self.average in ("per_image", "micro_per_image")
 
@@ -240,6 +264,9 @@ class AveragedMetric(SegmentationMetric):
         return ops.reshape(weights, (-1,) + (1,) * (len(like.shape) - 1)) * ops.ones_like(like)
 
     def _create_counters(self, classes: int) -> None:
+        name = MonitoredName(self.name)
+        name.keys = frozenset(self._class_keys())
+        self.name = name
         if self._by_image():
             shape = self._scores_shape(1 if self._sums_classes() else classes)
             self._score_sums = Counter(self, shape, "scores")

@@ -85,8 +85,8 @@ class ThresholdSearch(AveragedMetric):
             return {self.name: self._nan(), f"{self.name}_threshold": self._nan()}
         overall, by_class = self._averages()  # (T,), (C, T)
         keys, curves = [self.name], ops.expand_dims(overall, 0)
-        if len(self._names()) > 1:
-            keys += [f"{self.name}_{name}" for name in self._names()]
+        if self._class_keys():
+            keys += self._class_keys()
             curves = ops.concatenate([curves, by_class])
         # the first of the largest scores of each curve; NaN, if there is no score
         known = ops.where(ops.isnan(curves), -1.0, curves)
@@ -119,6 +119,10 @@ class ThresholdSearch(AveragedMetric):
         overall, scores = (ops.convert_to_numpy(x) for x in self._averages())
         by_class = dict(zip(self._names(), scores, strict=True))
         return {"thresholds": thresholds, "scores": overall, "classes": by_class}
+
+    def _class_keys(self) -> list[str]:
+        names = self._names()
+        return [f"{self.name}_{name}" for name in names] if len(names) > 1 else []
 
     def _counts_shape(self, classes: int) -> tuple[int, ...]:
         return (classes * 2 * (len(self.thresholds) + 1),)

@@ -141,19 +141,23 @@ def test_one_class_with_void_pixels(rng):
     assert logs["dice_score"] == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_checkpoint_watches_the_best_threshold_and_one_class(rng, tmp_path):
+def test_callbacks_know_that_scores_rise(rng, tmp_path):
     x, y = dataset(rng, images=4)
     model = small_model()
     iou = metrics.IoU(average=None, class_names=NAMES)
-    compiled(model, metrics=[metrics.ThresholdSearch(), iou])
-    paths = [tmp_path / "best.keras", tmp_path / "water.keras"]
-    keys = ["val_best_iou", "val_iou_water"]
+    compiled(model, metrics=[metrics.ThresholdSearch(), iou, metrics.BoundaryIoU(average=None)])
+    keys = ["best_iou", "best_iou_class_1", "iou", "iou_water", "boundary_iou_class_2"]
+    paths = {key: tmp_path / f"{key}.keras" for key in keys}
     callbacks = [
-        keras.callbacks.ModelCheckpoint(path, monitor=key, mode="max", save_best_only=True)
-        for path, key in zip(paths, keys, strict=True)
+        keras.callbacks.ModelCheckpoint(path, monitor=f"val_{key}", save_best_only=True)
+        for key, path in paths.items()
     ]
-    model.fit(x, y, validation_data=(x, y), callbacks=callbacks, verbose=0)
-    assert all(path.exists() for path in paths)
+    stopping = keras.callbacks.EarlyStopping(monitor="val_iou_water")
+    plateau = keras.callbacks.ReduceLROnPlateau(monitor="val_iou")
+    model.fit(x, y, validation_data=(x, y), callbacks=[*callbacks, stopping, plateau], verbose=0)
+    assert all(path.exists() for path in paths.values())
+    assert all(c.monitor_op == keras.ops.greater for c in [*callbacks, stopping, plateau])
+    assert iou.name == "iou" and {iou.name: 1} == {"iou": 1} and iou.name != "iou_class_7"
 
 
 def test_a_compiled_model_reloads_with_its_metrics(rng, tmp_path):
