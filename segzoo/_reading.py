@@ -18,7 +18,7 @@ from keras import ops
 
 from segzoo import _targets
 from segzoo._inputs import bad_weights, fitted_truth, refuse, static_shape, tensor_of, weights_of
-from segzoo._numerics import at_least_float32, host_value, with_gradient
+from segzoo._numerics import at_least_float32, has_nan, host_value, with_gradient
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +142,7 @@ class Reading:
         nan_shows: whether NaN among scores and targets will show in sums that the caller looks at,
             so that no pass over them has to look for it.
         weights_dtype: of the weights, that of the scores if left out.
+        infinite: whether scores may be infinite, of both signs.
         decided_classes: number of classes, where `y_pred` may also hold decided labels (B, H, W).
     """
 
@@ -153,6 +154,7 @@ class Reading:
     nan_shows: bool = False
     weights_dtype: str | None = None
     decided_classes: int | None = None
+    infinite: bool = False
 
     def kind(self, classes: int) -> str:
         """Returns the kind of a batch of so many classes."""
@@ -222,7 +224,7 @@ class Reading:
         seen = host_value(ops.max(scores, initial=0)) is not None
         found = ops.convert_to_tensor(False)
         if seen or not self.nan_shows:
-            found = ops.any(ops.isnan(scores))
+            found = ops.any(ops.isnan(scores)) if self.infinite else has_nan(scores)
         if not seen:
             return found
         refuse(found, lambda: "`y_pred` must hold numbers, received NaN")

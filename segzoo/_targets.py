@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from segzoo._numerics import host_value, wide_integer
+from segzoo._numerics import has_nan, host_value, wide_integer
 
 TOLERANCE = 1e-3
 _FEW_CLASSES = 24
@@ -193,7 +193,7 @@ def _beyond_zero_to_one(values: Any, look_for_nan: bool) -> Any:
     if not keras.backend.standardize_dtype(values.dtype).startswith("uint"):
         wrong = ops.logical_or(wrong, ops.min(values, initial=0) < -tolerance)
     if is_float and look_for_nan:
-        wrong = ops.logical_or(wrong, ops.any(ops.isnan(values)))
+        wrong = ops.logical_or(wrong, has_nan(values))
     return wrong
 
 

@@ -100,6 +100,7 @@ class SegmentationMetric(keras.metrics.Metric):
             ignored=self.ignore_class,
             weights_dtype=wide_dtype(),
             decided_classes=self.classes,
+            infinite=True,
         )
 
     def _read(self, y_true: Any, y_pred: Any, sample_weight: Any) -> Batch:

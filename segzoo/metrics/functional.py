@@ -80,6 +80,7 @@ def counts(
         from_logits=flag("from_logits", from_logits),
         ignored=ignored_classes(ignore_class),
         probabilities=True,
+        infinite=True,
         decided_classes=None if classes is None else integer("classes", classes, 1),
     )
     threshold = checked_threshold(threshold)
