@@ -173,7 +173,7 @@ def _valid_entries(
     elif void is not None:
         valid = ops.logical_not(void)
     if inside:
-        largest = ops.max(values, axis=-1, keepdims=True)  # (B, H, W, 1)
+        largest = ops.max(values, axis=-1, keepdims=True, initial=0)  # (B, H, W, 1)
         of_class = ops.take(values, ops.convert_to_tensor(list(inside), "int32"), axis=-1)
         belongs = ops.logical_and(of_class == largest, of_class > 0)
         kept = ops.logical_not(ops.any(belongs, axis=-1, keepdims=True))

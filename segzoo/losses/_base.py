@@ -52,7 +52,8 @@ class SegmentationLoss(keras.losses.Loss):
             ignored=self._ignored,
             dtype=self.dtype,
             probabilities=True,
-            nan_shows=self._nan_shows_in_counts,
+            # A NaN logit would show too late, behind the gradient of a softmax.
+            nan_shows=self._nan_shows_in_counts and not self.from_logits,
         )
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:

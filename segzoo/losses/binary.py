@@ -43,10 +43,8 @@ class _BinaryLoss(PixelLoss):
             factor = factor * batch.weights()
         by_pixel = self.reduction in (None, "none")
         scale = ops.ones_like(divisor) if by_pixel or self.reduction == "sum" else 1 / divisor
-        if isinstance(factor, float):
-            constants: tuple[Any, ...] = (targets, scale * factor)
-        else:
-            constants = (targets, scale, factor)
+        one = isinstance(factor, float)
+        constants = (targets, scale * factor) if one else (targets, scale, factor)
 
         def loss(x: Any, y: Any, scale: Any, factor: Any = None) -> Any:
             values = self._loss(y, x, as_logits)
@@ -220,8 +218,10 @@ class BinaryFocal(_BinaryLoss):
 
     def _slope(self, y: Any, x: Any, as_logits: bool) -> Any:
         p, q, front, cost_p, back, cost_q = self._parts(y, x, as_logits)
+        # Each cost, which may be as large as float32, only with its vanishing probability.
         gamma = self.gamma
-        return p * (back - gamma * (front * cost_p)) - q * (front - gamma * (back * cost_q))
+        by_front = p * back - (gamma * p) * (front * cost_p)
+        return by_front - q * front + (gamma * q) * (back * cost_q)
 
 
 def _softplus_of_minus_abs(x: Any) -> Any:

@@ -125,7 +125,7 @@ class GeneralizedDice(RegionLoss):
         area = counts.tp + counts.fn
         present = area > 0
         far = ops.where(present, area, ops.full_like(area, float("inf")))
-        smallest = ops.min(far, axis=-1, keepdims=True)
+        smallest = ops.min(far, axis=-1, keepdims=True, initial=float("inf"))
         relative = ops.where(present, smallest / ops.where(present, area, 1.0), 1.0)
         weighted = counts.scaled(ops.stop_gradient(ops.square(relative)))
         weighted = weighted.sum(axis=-1, keepdims=True)

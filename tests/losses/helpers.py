@@ -135,7 +135,7 @@ def traced(loss, y, p, sample_weight=None, **options):
         return float(value(result)), value(slope)
     import tensorflow as tf
 
-    @tf.function(**options)
+    @tf.function(autograph=False, **options)
     def step(y, p, *w):
         with tf.GradientTape() as tape:
             tape.watch(p)

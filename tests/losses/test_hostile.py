@@ -35,7 +35,7 @@ def compiled(losses, **options):
         return jax.jit(lambda y, p, w: {name: step(p, y, w) for name, step in steps.items()})
     import tensorflow as tf
 
-    @tf.function(**options)
+    @tf.function(autograph=False, reduce_retracing=True, **options)
     def step(y, p, w):
         results = {}
         for name, loss in losses.items():
@@ -103,7 +103,7 @@ def test_a_wrong_batch_is_nan_with_gradient_zero_in_a_graph(classes, dense):
 @pytest.mark.parametrize("classes", [1, 3])
 def test_a_wrong_batch_is_nan_in_every_form(classes, dense, jit_compile, ignore):
     losses = every_loss(classes, from_logits=True, ignore_class=ignore)
-    check(compiled(losses, jit_compile=jit_compile, reduce_retracing=True), classes, dense)
+    check(compiled(losses, jit_compile=jit_compile), classes, dense)
 
 
 def test_labels_that_are_no_whole_numbers_are_wrong_in_a_graph():
@@ -129,14 +129,12 @@ def test_nan_among_probabilities_is_nan_with_gradient_zero():
 @pytest.mark.parametrize("shape", [(0, 4, 6), (2, 0, 6), (2, 4, 0)])
 def test_an_empty_batch_has_loss_zero(shape):
     for classes in (1, 3):
-        for options in ({}, {"from_logits": True, "ignore_class": 255}):
-            labels = np.zeros(shape, "int32")
-            for name, loss in every_loss(classes, **options).items():
-                p = np.zeros((*shape, classes), "float32")
-                value, slope = gradient(loss, labels, p)
-                assert value == 0, name
-                assert slope.shape == p.shape
-                assert float(loss(labels[..., None], p, np.ones(shape[:1], "float32"))) == 0, name
+        options = {"from_logits": True, "ignore_class": 255} if classes > 1 else {}
+        labels, p = np.zeros(shape, "int32"), np.zeros((*shape, classes), "float32")
+        for name, loss in every_loss(classes, **options).items():
+            value, slope = gradient(loss, labels, p, np.ones(shape[:1], "float32"))
+            assert value == 0, name
+            assert slope.shape == p.shape
 
 
 EXTREME = [0.0, 1e-38, 1e4, 3e38]

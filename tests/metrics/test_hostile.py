@@ -39,7 +39,7 @@ def compiled(made, **options):
         return results
     import tensorflow as tf
 
-    @tf.function(**options)
+    @tf.function(autograph=False, **options)
     def update(y, p, w):
         for metric in made:
             metric.update_state(y, p, w)
