@@ -149,7 +149,7 @@ def tversky_distance(counts: Counts, alpha: float, beta: float, smooth: float) -
 
 def _are_soft(y: Any) -> Any:
     """Returns whether a target is neither 0 nor 1: most masks of floats are hard, and cost less."""
-    return ops.any(ops.logical_xor(ops.cast(y, "bool"), y >= 1))
+    return ops.any(ops.logical_xor(ops.cast(y, "bool"), y == 1))  # NaN is neither
 
 
 def _of_targets(p: Any, y: Any, soft: Any, weights: Any = None) -> Any:

@@ -161,13 +161,14 @@ def weights_shape(sample_weight: Any) -> tuple[int | None, ...]:
         ) from None
 
 
-def bad_weights(weights: Any) -> Any:
+def checked_values(weights: Any) -> tuple[Any, Any]:
+    """Returns the weights, 0 where they are none, and whether one of them is no weight."""
     fine = ops.logical_and(weights >= 0, weights < float("inf"))
     wrong = ops.logical_not(ops.all(fine))
     refuse(
         wrong, lambda: "`sample_weight` must be finite numbers >= 0, received " + _worst(weights)
     )
-    return wrong
+    return ops.where(fine, weights, ops.zeros_like(weights)), wrong
 
 
 def _worst(weights: Any) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from keras import ops
 
 from segzoo import _targets
-from segzoo._inputs import bad_weights, fitted_truth, refuse, static_shape, tensor_of, weights_of
+from segzoo._inputs import checked_values, fitted_truth, refuse, static_shape, tensor_of, weights_of
 from segzoo._numerics import at_least_float32, has_nan, host_value, with_gradient
 
 
@@ -190,7 +190,7 @@ class Reading:
             bad = ops.logical_or(bad, decided)
         weights, of_images = weights_of(sample_weight, scores, self.weights_dtype)
         if weights is not None:
-            wrong = bad_weights(weights)
+            weights, wrong = checked_values(weights)
             bad = ops.logical_or(bad, wrong)
         return Batch(
             kind=kind,
