@@ -108,12 +108,12 @@ def soft_counts(batch: Batch, weigh_images: bool = True) -> tuple[Counts, Batch]
     if batch.targets.dense is None:
         constants = (batch.targets.labels, *constants)
         function = with_gradient(_of_labels, _slope_of_labels)
-    elif batch.targets.soft:
-        constants = (batch.targets.dense, _are_soft(batch.targets.dense), *constants)
-        function = with_gradient(_of_targets, _slope_of_targets)
-    else:
+    elif batch.targets.soft is False:
         constants = (batch.targets.dense, *constants)
         function = with_gradient(_of_masks, _slope_of_masks)
+    else:  # masks of floats are mostly hard, which costs less
+        constants = (batch.targets.dense, batch.targets.soft, *constants)
+        function = with_gradient(_of_targets, _slope_of_targets)
     tp, fp, fn = ops.unstack(function(p, *constants), 3)
     if weights is None:
         total = ops.cast(height * width, p.dtype) * ops.ones_like(tp)
@@ -145,11 +145,6 @@ def tversky_distance(counts: Counts, alpha: float, beta: float, smooth: float) -
     tp, fp, fn, _ = within_range(counts)
     wrong = alpha * fp + beta * fn
     return divide(wrong, tp + wrong + smooth)
-
-
-def _are_soft(y: Any) -> Any:
-    """Returns whether a target is neither 0 nor 1: most masks of floats are hard, and cost less."""
-    return ops.any(ops.logical_xor(ops.cast(y, "bool"), y == 1))  # NaN is neither
 
 
 def _of_targets(p: Any, y: Any, soft: Any, weights: Any = None) -> Any:

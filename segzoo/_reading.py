@@ -139,8 +139,8 @@ class Reading:
         ignored: values of pixels that count nowhere.
         dtype: the least precision of the scores.
         probabilities: whether scores outside 0..1 are refused in eager calls.
-        nan_shows: whether NaN among scores and targets will show in sums that the caller looks at,
-            so that no pass over them has to look for it.
+        for_counts: whether the batch is counted softly. Then soft targets are told from masks, and
+            NaN is left to the counts, in which it shows.
         weights_dtype: of the weights, that of the scores if left out.
         infinite: whether scores may be infinite, of both signs.
         decided_classes: number of classes, where `y_pred` may also hold decided labels (B, H, W).
@@ -151,7 +151,7 @@ class Reading:
     ignored: tuple[int, ...] = ()
     dtype: str = "float32"
     probabilities: bool = False
-    nan_shows: bool = False
+    for_counts: bool = False
     weights_dtype: str | None = None
     decided_classes: int | None = None
     infinite: bool = False
@@ -181,8 +181,7 @@ class Reading:
             targets = _targets.read_labels(y_true, classes, self.ignored)
         else:
             dtype = keras.backend.standardize_dtype(scores.dtype)
-            look = not self.nan_shows
-            targets = _targets.read_dense(y_true, kind, self.ignored, dtype, look)
+            targets = _targets.read_dense(y_true, kind, self.ignored, dtype, self.for_counts)
             targets = targets._replace(dense=ops.stop_gradient(targets.dense))
         refuse(targets.wrong, lambda: _targets.explain(y_true, classes, holds_labels, self.ignored))
         bad = ops.logical_or(targets.wrong, self._bad_scores(scores))
@@ -223,7 +222,8 @@ class Reading:
         """Returns whether there is NaN; in eager mode raises for it, and for no probabilities."""
         seen = host_value(ops.max(scores, initial=0)) is not None
         found = ops.convert_to_tensor(False)
-        if seen or not self.nan_shows:
+        # A NaN logit would show too late, behind the gradient of its activation.
+        if seen or self.from_logits or not self.for_counts:
             found = ops.any(ops.isnan(scores)) if self.infinite else has_nan(scores)
         if not seen:
             return found

@@ -31,8 +31,8 @@ class Targets(NamedTuple):
     """`None` where everything counts, else booleans (B, H, W, 1), or (B, H, W, C) `by_entry`."""
     by_entry: bool
     """Whether an entry of a pixel may be ignored without the others."""
-    soft: bool
-    """Whether targets may lie between 0 and 1."""
+    soft: Any
+    """Whether a target is neither 0 nor 1: `False`, a boolean scalar, or `None` if not asked."""
     wrong: Any
     """A boolean scalar: whether a value is no target."""
 
@@ -59,7 +59,7 @@ def read_labels(y_true: Any, classes: int, ignored: tuple[int, ...]) -> Targets:
 
 
 def read_dense(
-    y_true: Any, kind: str, ignored: tuple[int, ...], dtype: str, look_for_nan: bool = True
+    y_true: Any, kind: str, ignored: tuple[int, ...], dtype: str, ask_soft: bool = False
 ) -> Targets:
     """Returns the targets of (B, H, W, C), one channel for each class.
 
@@ -74,7 +74,8 @@ def read_dense(
         kind: `"binary"`, `"exclusive"` or `"multilabel"`.
         ignored: as `ignored_classes` returns it.
         dtype: of the returned targets.
-        look_for_nan: `False` where NaN will show in sums of the targets anyway.
+        ask_soft: whether to find out if there are soft targets. Then NaN is not looked for: it is
+            soft, and shows in any sum.
     """
     classes, values, valid = y_true.shape[-1], y_true, None
     if ignored:
@@ -89,12 +90,20 @@ def read_dense(
         void = _is_any_of(values, outside)
         if void is not None:
             values = ops.where(void, ops.zeros_like(values), values)
-    wrong = _beyond_zero_to_one(values, look_for_nan)
+    soft: Any
+    if not keras.backend.is_float_dtype(y_true.dtype):
+        soft, wrong = False, _beyond_zero_to_one(values)
+    elif ask_soft:  # masks of 0 and 1 are not beyond them
+        soft = _has_between(values)
+        wrong = ops.cond(
+            soft, lambda: _beyond_zero_to_one(values), lambda: ops.convert_to_tensor(False)
+        )
+    else:
+        soft, wrong = None, ops.logical_or(_beyond_zero_to_one(values), has_nan(values))
     dense = ops.cast(values, dtype)
     if valid is not None:
         dense = ops.where(valid, dense, ops.zeros_like(dense))
     by_entry = kind == "multilabel" and valid is not None
-    soft = keras.backend.is_float_dtype(y_true.dtype)
     return Targets(None, dense, valid, by_entry, soft, wrong)
 
 
@@ -183,18 +192,21 @@ def _valid_entries(
     return valid
 
 
-def _beyond_zero_to_one(values: Any, look_for_nan: bool) -> Any:
+def _beyond_zero_to_one(values: Any) -> Any:
     """Returns whether a value is outside 0..1, as a boolean scalar."""
-    if keras.backend.standardize_dtype(values.dtype) == "bool":
+    dtype = keras.backend.standardize_dtype(values.dtype)
+    if dtype == "bool":
         return ops.convert_to_tensor(False)
-    is_float = keras.backend.is_float_dtype(values.dtype)
-    tolerance = TOLERANCE if is_float else 0
-    wrong = ops.max(values, initial=0) > 1 + tolerance
-    if not keras.backend.standardize_dtype(values.dtype).startswith("uint"):
-        wrong = ops.logical_or(wrong, ops.min(values, initial=0) < -tolerance)
-    if is_float and look_for_nan:
-        wrong = ops.logical_or(wrong, has_nan(values))
-    return wrong
+    tolerance = TOLERANCE if "float" in dtype else 0
+    above = ops.max(values, initial=0) > 1 + tolerance
+    if dtype.startswith("uint"):
+        return above
+    return ops.logical_or(above, ops.min(values, initial=0) < -tolerance)
+
+
+def _has_between(values: Any) -> Any:
+    """Returns whether a value is neither 0 nor 1, as a boolean scalar; NaN is neither."""
+    return ops.any(ops.logical_xor(ops.cast(values, "bool"), values == 1))
 
 
 def _is_any_of(values: Any, candidates: Iterable[int]) -> Any:

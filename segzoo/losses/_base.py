@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from segzoo._arguments import flag, for_config, ignored_classes, parameters
-from segzoo._inputs import static_shape, weights_shape
+from segzoo._inputs import static_shape, tensor_of, weights_shape
 from segzoo._reading import Batch, Reading, activation
 from segzoo.losses._declare import register, snake_case
 
@@ -23,7 +23,7 @@ class SegmentationLoss(keras.losses.Loss):
     A subclass stores every argument of `__init__` under its own name and has `weighted_losses`.
     """
 
-    _nan_shows_in_counts = False
+    _counts_softly = False
 
     def __init__(
         self,
@@ -52,8 +52,7 @@ class SegmentationLoss(keras.losses.Loss):
             ignored=self._ignored,
             dtype=self.dtype,
             probabilities=True,
-            # A NaN logit would show too late, behind the gradient of a softmax.
-            nan_shows=self._nan_shows_in_counts and not self.from_logits,
+            for_counts=self._counts_softly,
         )
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
@@ -204,7 +203,7 @@ class Compound(SegmentationLoss):
 
     def _refuse_two_readings(self, y_pred: Any) -> None:
         """Raises ValueError if one part takes `y_pred` for what another part does not."""
-        shape = static_shape("y_pred", ops.convert_to_tensor(y_pred), "accepted is (B, H, W, C)")
+        shape = static_shape("y_pred", tensor_of("y_pred", y_pred), "accepted is (B, H, W, C)")
         first, taken = None, None
         for part in _leaves(self):
             kind = part._reading.kind(shape[-1] or 1) if shape else "binary"

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from segzoo._arguments import number
-from segzoo._numerics import divide, scaled_sum, with_gradient
+from segzoo._numerics import divide, with_gradient
 from segzoo._reading import Batch
 from segzoo.losses._declare import BinaryOptions, PixelOptions, as_function, register
 from segzoo.losses._pixel import EPSILON, PixelLoss, cost, cost_of_complement, power
@@ -50,7 +50,9 @@ class _BinaryLoss(PixelLoss):
             values = self._loss(y, x, as_logits)
             if factor is not None:
                 values = values * factor
-            return ops.sum(values * scale, axis=-1) if by_pixel else scaled_sum(values, scale)
+            values = values * scale  # before the sum, which could leave float32's range
+            # No float32 sum is long enough to lose digits.
+            return ops.sum(values, axis=-1) if by_pixel else ops.sum(ops.sum(values, axis=(2, 3)))
 
         def slope(upstream: Any, x: Any, y: Any, scale: Any, factor: Any = None) -> Any:
             upstream = scale * (ops.expand_dims(upstream, -1) if by_pixel else upstream)

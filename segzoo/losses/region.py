@@ -26,7 +26,7 @@ from segzoo.losses._declare import LossOptions, RegionOptions, as_function, regi
 class RegionLoss(SegmentationLoss):
     """Base of the region losses: counts, then `class_losses`, then the averages."""
 
-    _nan_shows_in_counts = True
+    _counts_softly = True
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from keras import ops
 from segzoo._arguments import flag, ignored_classes, integer, number, one_of
 from segzoo._boundary import BoundaryCounts, boundary_counts
 from segzoo._counts import Counts, as_float, soft_counts, tversky_distance
-from segzoo._numerics import divide, host_value, wide_integer
+from segzoo._numerics import divide, has_nan, host_value, wide_integer
 from segzoo._reading import Batch, Reading
 from segzoo.metrics._arguments import (
     beta_above_zero,
@@ -30,7 +30,7 @@ from segzoo.metrics._counts import hard_counts
 __all__ = ["boundary_f1_score", "counts", "dice_coef", "f_score", "iou_score"]
 
 _AVERAGES = ("macro", "micro", "per_image", None)
-_SOFT = Reading(probabilities=True)
+_SOFT = Reading(probabilities=True, for_counts=True)
 
 
 def counts(
@@ -211,6 +211,7 @@ def boundary_f1_score(
         1.0
     """
     batch = _read(y_true, y_pred, threshold, smooth, average)
+    batch = batch.also_bad_if(ops.logical_or(has_nan(batch.scores), has_nan(batch.dense())))
     tolerance = integer("tolerance", tolerance)
     probabilities = batch.settle(batch.scores)
     counts = boundary_counts(batch.dense(), probabilities, tolerance=tolerance)
@@ -253,6 +254,7 @@ def _read(
     if threshold is None:
         return batch
     guess = batch.scores > ops.cast(probability("threshold", threshold), batch.dtype)
+    batch = batch.also_bad_if(has_nan(batch.scores))  # which no comparison shows
     return dataclasses.replace(batch, scores=ops.cast(guess, batch.dtype))
 
 

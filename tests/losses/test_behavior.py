@@ -314,7 +314,7 @@ def test_counts_beyond_two_to_the_24_keep_their_digits():
     from segzoo._reading import Reading
 
     def overlap(y, p):
-        return soft_counts(Reading(nan_shows=True)(y, p))[0]
+        return soft_counts(Reading(for_counts=True)(y, p))[0]
 
     y = np.zeros((2, 4096, 4096, 1), "uint8")
     y[:, :, ::4] = 1
