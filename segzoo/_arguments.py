@@ -12,6 +12,7 @@ import functools
 import inspect
 import math
 import operator
+import textwrap
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
@@ -199,8 +200,9 @@ def spelled_out(cls: Class, meanings: Mapping[str, str]) -> Class:
     checked.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
     cls.__init__ = checked  # type: ignore[misc]
     text = cls.__doc__ or ""
+    wrap = textwrap.TextWrapper(99, initial_indent=" " * 8, subsequent_indent=" " * 12)
     lines = (
-        f"        {name}: {meanings[name]}"
+        wrap.fill(f"{name}: {meanings[name]}")
         for name in known
         if name in meanings and f"        {name}:" not in text
     )

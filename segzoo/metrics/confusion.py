@@ -44,6 +44,7 @@ class ConfusionMatrix(SegmentationMetric):
         first; (classes, 2, 2) with `multilabel`, each class against the rest.
 
     Example:
+        >>> import keras
         >>> matrix = ConfusionMatrix(class_names=["land", "water"])
         >>> truth = [[[0, 0, 1, 1]]]  # one image of 1x4 pixels, as labels
         >>> matrix.update_state(truth, keras.ops.one_hot([[[0, 1, 1, 1]]], 2))

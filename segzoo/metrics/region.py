@@ -52,6 +52,7 @@ class IoU(RegionMetric):
             that contradict each other or `y_pred`.
 
     Example:
+        >>> import keras
         >>> truth = [[[0, 0, 1, 1]]]  # one image of 1x4 pixels, as labels
         >>> prediction = keras.ops.one_hot([[[0, 1, 1, 1]]], 2)
         >>> iou = IoU(average=None, class_names=["land", "water"])
@@ -78,6 +79,7 @@ class DiceScore(RegionMetric):
         <shared>
 
     Example:
+        >>> import keras
         >>> dice = DiceScore(average="per_image")
         >>> truth = [[[1, 1, 0, 0]], [[0, 0, 0, 0]]]  # the second image is empty
         >>> prediction = keras.ops.expand_dims([[[0.9, 0.2, 0.1, 0.1]], [[0.3, 0.1, 0.0, 0.2]]], -1)
@@ -102,6 +104,7 @@ class FScore(RegionMetric):
         <shared>
 
     Example:
+        >>> import keras
         >>> f2 = FScore(beta=2)
         >>> truth = [[[1, 1, 0, 0]]]
         >>> prediction = keras.ops.expand_dims([[[0.9, 0.2, 0.1, 0.1]]], -1)
@@ -129,6 +132,7 @@ class Precision(RegionMetric):
         <shared>
 
     Example:
+        >>> import keras
         >>> precision = Precision()
         >>> prediction = keras.ops.expand_dims([[[0.9, 0.8, 0.7, 0.1]]], -1)
         >>> round(float(precision([[[1, 1, 0, 1]]], prediction)), 3)
@@ -151,6 +155,7 @@ class Recall(RegionMetric):
         <shared>
 
     Example:
+        >>> import keras
         >>> recall = Recall()
         >>> prediction = keras.ops.expand_dims([[[0.9, 0.8, 0.7, 0.1]]], -1)
         >>> float(recall([[[1, 1, 1, 1]]], prediction))
@@ -177,6 +182,7 @@ class PixelAccuracy(RegionMetric):
         <shared>
 
     Example:
+        >>> import keras
         >>> truth = [[[0, 0, 0, 1]]]
         >>> prediction = keras.ops.one_hot([[[0, 0, 0, 0]]], 2)
         >>> float(PixelAccuracy()(truth, prediction))
