@@ -220,10 +220,9 @@ class BinaryFocal(_BinaryLoss):
 
     def _slope(self, y: Any, x: Any, as_logits: bool) -> Any:
         p, q, front, cost_p, back, cost_q = self._parts(y, x, as_logits)
-        # Each cost, which may be as large as float32, only with its vanishing probability.
-        gamma = self.gamma
-        by_front = p * back - (gamma * p) * (front * cost_p)
-        return by_front - q * front + (gamma * q) * (back * cost_q)
+        # First of all each cost, which may be as large as float32, with its vanishing probability.
+        slowing = back * (q * cost_q) - front * (p * cost_p)
+        return p * back - q * front + self.gamma * slowing
 
 
 def _softplus_of_minus_abs(x: Any) -> Any:
