@@ -26,7 +26,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from segzoo.layers import ResizeLike
+from segzoo.layers import EfficientSelfAttention, ResizeLike
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from tests.cases import DOCUMENTED
@@ -72,6 +72,9 @@ def reach(case, width: int = 3072) -> str:
             value = 1.0 / np.prod(variable.shape[:-1]) if kernel else float(one)
             variable.assign(np.full(variable.shape, value))
     names = [layer.name for layer in model.layers]
+    nested = [inner for layer in model.layers for inner in getattr(layer, "layers", [])]
+    if any(isinstance(layer, EfficientSelfAttention) for layer in nested):
+        return "whole image"  # every pixel attends to all of them
     last = "logits" if "logits" in names else "upsample_1_fit"
     cut = keras.Model(model.input, model.get_layer(last).output)
     # Open sizes: resizing to fixed ones is float32 inside TensorFlow.
@@ -106,14 +109,19 @@ def timed(function, *arguments) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9, help="timings of each model")
-    rounds = parser.parse_args().rounds
+    parser.add_argument(
+        "--only", nargs="*", default=DOCUMENTED, help="rows, as calls; all by default"
+    )
+    arguments = parser.parse_args()
+    rounds = arguments.rounds
 
     image = np.random.default_rng(0).uniform(0, 255, (1, 256, 256, 3)).astype("float32")
     first = FIRST(1)
     first.predict_on_batch(image)
     print("| model | parameters, M | operations, G | reach, pixels | CPU time | build time |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for label, case in DOCUMENTED.items():
+    for label in arguments.only:
+        case = DOCUMENTED[label]
         model = case(1)
         model.predict_on_batch(image)
         times, builds = [], []

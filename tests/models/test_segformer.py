@@ -46,7 +46,9 @@ def test_encoder_and_decoder_have_the_published_number_of_parameters(name):
     assert row.parameters + trainable(model) - trainable(backbone) == expected
 
 
-@pytest.mark.parametrize(("name", "width"), [("mitb0", 256), ("mitb2", 768)])
+@pytest.mark.parametrize(
+    ("name", "width"), [("mitb0", 256), pytest.param("mitb2", 768, marks=pytest.mark.slow)]
+)
 def test_the_width_of_the_decoder_is_the_published_one_unless_given(name, width):
     model = models.SegFormer(name, 150, backbone_weights=None)
     assert trainable(model) == PUBLISHED[name][2]
