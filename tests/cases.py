@@ -114,7 +114,10 @@ MODELS = {
     ),
     "SegFormer": Row(
         small={"decoder_filters": 8, "dropout": 0.0},
-        variants={"dilated": {"backbone": "tiny-dilated", "dropout": 0.1}},
+        variants={
+            "dilated": {"backbone": "tiny-dilated", "dropout": 0.1},
+            "mit": {"backbone": "tiny-mit"},
+        },
         real="mitb0",
         documented=('SegFormer("mitb0")', 'SegFormer("mitb2")'),
         measured={"segformer-b0": 'SegFormer("mitb0")', "segformer-b2": 'SegFormer("mitb2")'},
@@ -206,10 +209,23 @@ def rounding_down(channels: int = 3):
     return keras.Model(image, maps)
 
 
+def tiny_mit(channels: int = 3):
+    """Normalization and a Mix Transformer of one block for each stage: maps of stride 4 to 32."""
+    import keras
+
+    from segzoo import layers
+    from segzoo.backbones.families.mit import mit
+
+    image = keras.Input((None, None, channels))
+    x = layers.ImageNormalization(127.5, 64.0)(image)
+    return keras.Model(image, mit(x, (1, 1, 1, 1), (4, 6, 10, 16), drop_path=0.0))
+
+
 BACKBONES = {
     "tiny": tiny_backbone,
     "tiny-dilated": lambda channels: tiny_backbone(channels, output_stride=8),
     "rounding-down": rounding_down,
+    "tiny-mit": tiny_mit,
 }
 
 
