@@ -23,14 +23,13 @@ def _linknet(features: Features, style: Style, options: Mapping[str, Any]):
         place = f"decoder-blocks-{stage}"
         narrow = x.shape[-1] // 4
         # An encoder without a map of stride 2 adds nothing there.
-        adds = skip is not None and skip.channels > 0
-        filters = skip.channels if adds else _LAST if skip is None else x.shape[-1]
+        filters = _LAST if skip is None else skip.channels or x.shape[-1]
         x = style.conv(x, narrow, 1, name=f"{place}-block-0")
         x = style.but(use_bias=True).transposed_conv(x, narrow, 4, name=f"{place}-block-1")
         # Of 2 n + 2 rows the first is PyTorch's padding.
         x = CropLike(1, name=f"{place}_fit")(x, features.image if skip is None else skip.x)
         x = style.conv(x, filters, 1, name=f"{place}-block-2")
-        if adds:
+        if skip is not None and skip.channels > 0:
             x = keras.layers.Add(name=f"{place}_add")([x, skip.x])
     return x
 

@@ -41,7 +41,7 @@ def _unet(features: Features, style: Style, options: Mapping[str, Any]):
 
 
 def _unet_modules(features: Features, options: Mapping[str, Any]) -> dict[str, str]:
-    modules = {}
+    modules: dict[str, str] = {}
     for stage in range(len(features.maps)):
         ours, theirs = f"decoder_{stage + 1}", f"decoder.blocks.{stage}"
         modules |= {f"{ours}_conv_{k}": f"{theirs}.conv{k}" for k in (1, 2)}

@@ -40,14 +40,14 @@ class Part(NamedTuple):
 
     Attributes:
         name: of the tensor, or of the module that has it.
-        index: which part.
-        count: how many equal parts there are.
+        which: number of the part.
+        parts: how many equal parts there are.
         axis: along which they lie: 0 for the outputs, 1 for the inputs.
     """
 
     name: str
-    index: int = 0
-    count: int = 1
+    which: int = 0
+    parts: int = 1
     axis: int = 0
 
 
@@ -208,7 +208,7 @@ def assign(
             )
     values = []
     for (part, variable), order in zip(pairs, orders, strict=True):
-        value = np.split(file[part.name], part.count, part.axis)[part.index]
+        value = np.split(file[part.name], part.parts, part.axis)[part.which]
         value = value.transpose(order).reshape(variable.shape)
         value = converted(file.path, f"tensor `{part.name}`", value, variable.dtype)
         change = (rearrange or {}).get(variable.path)
@@ -219,9 +219,9 @@ def assign(
 
 def _order(found: tuple[int, ...], wanted: tuple[int, ...], part: Part) -> tuple[int, ...] | None:
     """The order of axes that makes a tensor of PyTorch's one of Keras's; None where none does."""
-    if len(found) <= part.axis or found[part.axis] % part.count:
+    if len(found) <= part.axis or found[part.axis] % part.parts:
         return None
-    found = tuple(n // part.count if axis == part.axis else n for axis, n in enumerate(found))
+    found = tuple(n // part.parts if axis == part.axis else n for axis, n in enumerate(found))
     if len(found) == 1:
         return (0,) if found == wanted else None
     # A linear layer may be a 1x1 convolution on the other side.
