@@ -61,6 +61,7 @@ class Layers:
             "momentum": variant.momentum or momentum,
         }
         self.whole_stage = variant.dilation == "stage"
+        self.early = variant.early
         self.convolution = convolution
         self.nominal = self.actual = 1
 
@@ -112,6 +113,8 @@ class Layers:
 
     def _window(self, x, kind, kernel, stride, dilation, **options):
         padding = "same"
+        if options["name"].startswith(self.early):
+            dilation = 32 // self.output_stride
         if kernel == 1:
             padding, dilation = "valid", 1
         elif stride > 1 and self.padding != "same":

@@ -124,8 +124,6 @@ class _Walker:
         variant = replace(self.variant, padding=None) if pools else self.variant
         made = window(kernel, layer.strides[0], layer.padding, place, self.output_stride, variant)
         name = self.names[layer.name]
-        if name.startswith(variant.early) and max(kernel) > 1:
-            made = made._replace(dilation=32 // self.output_stride)
         if made.phase:
             x = PhaseShift2D(place.scale.dilation, name=f"{name}_phase")(x)
         if pools and made.dilation > 1:
