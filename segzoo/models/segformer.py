@@ -20,6 +20,7 @@ from segzoo.models._assembly import Network, check_rate
 from segzoo.models._builder import builder
 from segzoo.models._features import Map
 from segzoo.models._style import Style
+from segzoo.weights import published
 
 # The published widths of the decoder, where they are not 256.
 _WIDE = dict.fromkeys(("mitb2", "mitb3", "mitb4", "mitb5"), 768)
@@ -103,7 +104,11 @@ def SegFormer(
             Transformers are NVIDIA's, for non-commercial use. Defaults to `"imagenet"`.
         backbone_features: layer names that replace the backbone's taps, finest first. Defaults to
             None.
-        weights: path of whole-model weights, which replace `backbone_weights`. Defaults to None.
+        weights: path of whole-model weights, which replace `backbone_weights`. Or a published
+            checkpoint on a Mix Transformer, `"ade20k"` (150 classes) or `"cityscapes"` (19), which
+            are NVIDIA's, for non-commercial use. By name, or as a file of that layout, it is the
+            network of segmentation_models_pytorch; with other `classes` than the file's its
+            classifier starts fresh. Defaults to None.
         auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
             convolutional head; the outputs are then a list, the auxiliary output first. Defaults to
             None.
@@ -131,6 +136,26 @@ def SegFormer(
         Semantic Segmentation with Transformers", NeurIPS 2021, arXiv 2105.15203, figure 2 and
         equation 4.
     """
+    known = published.find("SegFormer", backbone, weights)
+    if known is not None:
+        from segzoo.models._published_pytorch import build, segformer_filters  # needs this module
+
+        fixed = {
+            "decoder_filters": (decoder_filters, (None, segformer_filters(str(backbone)))),
+            "backbone_features": (backbone_features, (None,)),
+            "auxiliary": (auxiliary, (None,)),
+        }
+        return build(
+            known,
+            str(backbone),
+            classes,
+            input_shape,
+            fixed=fixed,
+            dropout=dropout,
+            activation=activation,
+            preprocessing=preprocessing,
+            name=name,
+        )
     network = Network(
         "segformer",
         classes,

@@ -23,6 +23,7 @@ from segzoo.models._builder import builder
 from segzoo.models._features import Features
 from segzoo.models._pyramid_pooling import check_bin_sizes, pyramid_pooling
 from segzoo.models._style import Style
+from segzoo.weights import published
 
 
 def upernet(
@@ -90,7 +91,10 @@ def UPerNet(
             `"imagenet"`.
         backbone_features: layer names that replace the backbone's taps, finest first. Defaults to
             None.
-        weights: path of whole-model weights, which replace `backbone_weights`. Defaults to None.
+        weights: path of whole-model weights, which replace `backbone_weights`. Or a published
+            checkpoint, `"ade20k"` (150 classes), for `"convnexttiny"`, `"convnextsmall"` and
+            `"convnextbase"`. By name, or as a file of that layout, it is Transformers' network;
+            with other `classes` than the file's its classifier starts fresh. Defaults to None.
         auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
             convolutional head; the outputs are then a list, the auxiliary output first. Defaults to
             None.
@@ -117,6 +121,27 @@ def UPerNet(
         Xiao, Liu, Zhou, Jiang, Sun, "Unified Perceptual Parsing for Scene Understanding",
         ECCV 2018, arXiv 1807.10221, figure 4.
     """
+    known = published.find("UPerNet", backbone, weights)
+    if known is not None:
+        from segzoo.models._published_pytorch import build  # needs this module
+
+        fixed = {
+            "bin_sizes": (tuple(bin_sizes), ((1, 2, 3, 6),)),
+            "decoder_filters": (decoder_filters, (512,)),
+            "backbone_features": (backbone_features, (None,)),
+            "auxiliary": (auxiliary, (None,)),
+        }
+        return build(
+            known,
+            str(backbone),
+            classes,
+            input_shape,
+            fixed=fixed,
+            dropout=dropout,
+            activation=activation,
+            preprocessing=preprocessing,
+            name=name,
+        )
     network = Network(
         "upernet",
         classes,

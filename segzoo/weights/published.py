@@ -39,7 +39,7 @@ _DEEPLAB = "https://github.com/bonlime/keras-deeplab-v3-plus/releases/download"
 _XCEPTION = "deeplabv3_xception_tf_dim_ordering_tf_kernels"
 _MOBILENET = "deeplabv3_mobilenetv2_tf_dim_ordering_tf_kernels"
 
-CHECKPOINTS = tuple(
+CHECKPOINTS: tuple[Checkpoint, ...] = tuple(
     Checkpoint(name, "DeepLabV3Plus", backbone, f"{_DEEPLAB}/{file}.h5", "deeplab", classes)
     for name, backbone, file, classes in (
         ("pascal_voc", "xception65", f"1.1/{_XCEPTION}", 21),
@@ -49,12 +49,36 @@ CHECKPOINTS = tuple(
     )
 )
 
+_HUB = "https://huggingface.co/{}/resolve/main/model.safetensors"
+_ADE, _CITY = "smp-hub/segformer-b{}-{}-ade-160k", "smp-hub/segformer-b{}-1024x1024-city-160k"
+CHECKPOINTS += tuple(
+    Checkpoint(name, "SegFormer", f"mitb{n}", _HUB.format(repository), "smp-segformer", classes)
+    for n in range(6)
+    for name, repository, classes in (
+        ("ade20k", _ADE.format(n, "640x640" if n == 5 else "512x512"), 150),
+        ("cityscapes", _CITY.format(n), 19),
+    )
+)
+CHECKPOINTS += tuple(
+    Checkpoint(
+        "ade20k",
+        "UPerNet",
+        f"convnext{size}",
+        _HUB.format(f"openmmlab/upernet-convnext-{size}"),
+        "transformers-upernet",
+        150,
+    )
+    for size in ("tiny", "small", "base")
+)
+
 # Layers that only files of a published architecture have: all of the first, one of the others.
 LAYOUTS: dict[str, tuple[set[str], set[str]]] = {
     "deeplab": (
         {"image_pooling", "concat_projection"},
         {"logits_semantic", "custom_logits_semantic"},
     ),
+    "smp-segformer": ({"decoder/mlp_stage/0/linear"}, {"segmentation_head/0"}),
+    "transformers-upernet": ({"decode_head/fpn_bottleneck/conv"}, {"decode_head/classifier"}),
 }
 
 
@@ -106,7 +130,7 @@ def find(builder: str, backbone: object, weights: str | os.PathLike | None) -> P
     if not networks or not os.path.isfile(weights):
         return None
     with open_file(weights) as file:
-        found = layout_of(layer.name for layer in file.layers)
+        found = layout_of(name for layer in file.layers for name in (layer.name, layer.path))
     return Published(found, weights) if found in networks else None
 
 

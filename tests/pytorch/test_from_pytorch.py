@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from segzoo import models
 from segzoo.models import from_pytorch
+from segzoo.weights import published
 from tests.platform import export
 from tests.pytorch import by_name
 from tests.pytorch.published import Case, names
@@ -193,3 +195,48 @@ def test_exported_models_give_the_same(tmp_path, name):
     export.onnx_agrees(from_pytorch(tmp_path), tmp_path, export.SIZES["dynamic"])
     fixed = from_pytorch(tmp_path, input_shape=(*export.STATIC, 3))
     export.litert_agrees(fixed, tmp_path, export.SIZES["static"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("builder", "backbone", "name"),
+    [
+        ("SegFormer", "mitb0", "smp-Segformer-mit_b0"),
+        ("UPerNet", "convnexttiny", "transformers-upernet-tiny"),
+    ],
+)
+def test_published_checkpoints_are_such_files(tmp_path, monkeypatch, builder, backbone, name):
+    case, addresses = Case(name), []
+    path = case.write(tmp_path)
+    monkeypatch.setattr(
+        "segzoo.weights.published.fetch", lambda url, *_, **__: addresses.append(url) or path
+    )
+    build = getattr(models, builder)
+    classes = 4 if builder == "SegFormer" else 5
+    options = {"activation": None, "preprocessing": False, "weights": "ade20k"}
+    model = build(backbone, classes, **options)
+    (address,) = addresses
+    assert "huggingface.co/" in address and address.endswith("/resolve/main/model.safetensors")
+    for size in case.samples:
+        (difference,) = case.differences(size, [model(by_name.image(*size))])
+        assert difference < 1e-4, (size, difference)
+    assert build(backbone, 7, **{**options, "weights": path}).output_shape[-1] == 7
+    with pytest.raises(ValueError, match=r"`decoder_filters` must be"):
+        build(backbone, classes, **options, decoder_filters=64)
+    with pytest.raises(ValueError, match=r"is published for the backbones"):
+        build("resnet18", classes, **options)
+
+
+def test_the_names_of_classes_are_as_many_as_published_channels():
+    for row in published.CHECKPOINTS:
+        assert len(models.class_names(row.name)) == row.classes
+        assert len(models.class_colors(row.name)) == row.classes
+    assert len(set(models.class_names("ade20k"))) == 150
+    with pytest.raises(ValueError, match=r"`weights` must be one of 'ade20k'"):
+        models.class_names("coco")
+
+
+def test_weights_of_a_builder_are_not_taken_from_a_file_of_pytorch(small):
+    _, folder, _ = small
+    with pytest.raises(ValueError, match=r"read by `segzoo\.models\.from_pytorch`"):
+        models.UNet("resnet18", weights=folder / "model.safetensors")

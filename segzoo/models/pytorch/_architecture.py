@@ -167,6 +167,8 @@ def naming(
 
     def module(path: str) -> Part:
         layer, _, block = path.partition("/")
+        if block.endswith("norm"):  # "batch_norm", "instance_norm", …
+            path = f"{layer}/norm"
         found = modules.get(path, modules.get(layer, layer))
         part = found if isinstance(found, Part) else Part(found)
         suffix = ""

@@ -34,7 +34,7 @@ _MIT = {
     "mitb4": ([3, 8, 27, 3], [64, 128, 320, 512]),
     "mitb5": ([3, 6, 40, 3], [64, 128, 320, 512]),
 }
-_CONVNEXT = {
+CONVNEXT = {
     "tiny": ([3, 3, 9, 3], [96, 192, 384, 768]),
     "small": ([3, 3, 27, 3], [96, 192, 384, 768]),
     "base": ([3, 3, 27, 3], [128, 256, 512, 1024]),
@@ -150,7 +150,7 @@ def _upernet(checkpoint: Checkpoint) -> Recipe:
             _STYLE,
             bin_sizes=bins,
             decoder_filters=config.get("hidden_size", 512),
-            dropout=0.0,
+            dropout=config.get("classifier_dropout_prob", 0.0),
         )
 
     def modules(features: Features) -> dict[str, str | Part]:
@@ -167,7 +167,7 @@ def _upernet(checkpoint: Checkpoint) -> Recipe:
         return found
 
     encoder = replace(
-        convnext(_named(_CONVNEXT, inner, source)),
+        convnext(_named(CONVNEXT, inner, source)),
         layout="transformers-convnext",
         prefix="backbone.",
     )

@@ -23,7 +23,7 @@ def _segformer(features: Features, style: Style, options: Mapping[str, Any]):
         SizeOver(4, name="quarter")(features.image),
         Style("batch", epsilon=EPSILON),
         filters=options["decoder_segmentation_channels"],
-        dropout=0.0,
+        dropout=options["decoder_dropout"],
     )
 
 
@@ -38,7 +38,7 @@ def _modules(features: Features, options: Mapping[str, Any]) -> dict[str, str | 
 
 
 SEGFORMER = Architecture(
-    {"decoder_segmentation_channels": 256},
+    {"decoder_segmentation_channels": 256, "decoder_dropout": 0.0},
     _segformer,
     _modules,
     head_kernel=1,
