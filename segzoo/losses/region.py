@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
+import keras
+import numpy as np
 from keras import ops
 
 from segzoo._arguments import (
@@ -225,7 +227,8 @@ class FocalTversky(Tversky):
     def class_losses(self, counts: Counts) -> Any:
         """Returns the focal Tversky loss of each class."""
         losses = super().class_losses(counts)
-        positive = losses > 0
+        # An index within rounding of 1 is 1: a power below 1 would blow the last bit up.
+        positive = losses > np.finfo(keras.backend.standardize_dtype(losses.dtype)).eps
         power = ops.power(ops.where(positive, losses, ops.ones_like(losses)), self.gamma)
         return ops.where(positive, power, ops.zeros_like(losses))
 

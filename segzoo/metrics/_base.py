@@ -247,7 +247,8 @@ class AveragedMetric(SegmentationMetric):
 
     def _summed(self, tally: Any) -> Any:
         """Returns the counts (N, C, ...) summed over the classes: (N, 1, ...)."""
-        weights = self._broadcast_class_weights(tally[0][0])
+        weights = ops.convert_to_tensor(self._weights, dtype=tally[0].dtype)
+        weights = ops.reshape(weights, (1, -1) + (1,) * (len(tally[0].shape) - 2))
         return type(tally)(*(ops.sum(weights * x, axis=1, keepdims=True) for x in tally))
 
     def _class_scores(self, tally: Any) -> Any:

@@ -121,6 +121,8 @@ class ThresholdSearch(AveragedMetric):
         return {"thresholds": thresholds, "scores": overall, "classes": by_class}
 
     def _class_keys(self) -> list[str]:
+        if self.average == "micro_per_image":  # the classes of an image are summed at once
+            return []
         names = self._names()
         return [f"{self.name}_{name}" for name in names] if len(names) > 1 else []
 
