@@ -100,7 +100,7 @@ MODELS = {
         documented=('LinkNet("resnet50")',),
     ),
     "MANet": Row(
-        small={"decoder_filters": (12, 10, 8, 6, 4), "attention_filters": 4, "reduction": 4},
+        small={"decoder_filters": (12, 10, 8, 6, 4), "attention_filters": 4, "reduction": 1},
         documented=('MANet("resnet50")',),
     ),
     "PAN": Row(

@@ -123,12 +123,24 @@ def test_outputs_are_probabilities_unless_logits_are_asked_for(case, rng):
         np.testing.assert_allclose(q, 1 / (1 + np.exp(-z)), atol=1e-5)
 
 
+def take_statistics(model, x):
+    """Give every batch normalization the statistics of this batch, so that no ReLU is dead."""
+    norms = [layer for layer in model._flatten_layers() if hasattr(layer, "moving_mean")]
+    momenta = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 0.0
+    model(x, training=True)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+
+
 @pytest.mark.parametrize("case", each("gradients", TINY, SMALL | REAL))
 def test_every_trainable_weight_has_a_gradient(case, rng):
     import tensorflow as tf
 
     model = case(3, (64, 96, 3))
     x, target = case.images(rng, 3, 64, 96, 3), rng.uniform(size=(3, 64, 96, 3))
+    take_statistics(model, x)
     for training in (False, True):
         with tf.GradientTape() as tape:
             outputs = as_list(model(x, training=training))
