@@ -105,6 +105,7 @@ MODELS = {
     ),
     "PAN": Row(
         small={"decoder_filters": 6},
+        backbone="tiny-dilated",  # its pyramid halves the last map three times
         documented=('PAN("resnet50")',),
     ),
     "PSPNet": Row(
