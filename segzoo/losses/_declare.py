@@ -114,6 +114,9 @@ def as_function(cls: LossClass) -> Callable[..., Any]:
         sample_weight: `None`, or weights as the class takes them.
         {_described_arguments(cls)}
 
+    Returns:
+        What calling the class returns: a scalar, unless `reduction="none"`.
+
     Example:
         >>> from keras import ops
         >>> from segzoo import losses

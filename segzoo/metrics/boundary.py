@@ -98,6 +98,10 @@ class BoundaryF1Score(BoundaryMetric):
         tolerance: distance in pixels, an integer >= 0. Defaults to 2.
         <shared>
 
+    Returns:
+        `result()` is the score, in 0..1 or NaN where there is none; with `average=None` it is a
+        mapping of keys to the scores of all classes, as in `segzoo.metrics.IoU`.
+
     Example:
         >>> import numpy as np
         >>> score = BoundaryF1Score(tolerance=1)
@@ -167,6 +171,10 @@ class BoundaryIoU(BoundaryMetric):
     Args:
         dilation_ratio: above 0, up to 1. Defaults to 0.02.
         <shared>
+
+    Returns:
+        `result()` is the score, in 0..1 or NaN where there is none; with `average=None` it is a
+        mapping of keys to the scores of all classes, as in `segzoo.metrics.IoU`.
 
     Example:
         >>> import numpy as np

@@ -103,6 +103,10 @@ class FScore(RegionMetric):
         beta: above 0; 1 is Dice, 2 favors recall, 0.5 precision. Defaults to 1.0.
         <shared>
 
+    Returns:
+        `result()` is the score, in 0..1 or NaN where there is none; with `average=None` it is a
+        mapping of keys to the scores of all classes, as in `segzoo.metrics.IoU`.
+
     Example:
         >>> import keras
         >>> f2 = FScore(beta=2)
@@ -131,6 +135,10 @@ class Precision(RegionMetric):
     Args:
         <shared>
 
+    Returns:
+        `result()` is the score, in 0..1 or NaN where there is none; with `average=None` it is a
+        mapping of keys to the scores of all classes, as in `segzoo.metrics.IoU`.
+
     Example:
         >>> import keras
         >>> precision = Precision()
@@ -153,6 +161,10 @@ class Recall(RegionMetric):
 
     Args:
         <shared>
+
+    Returns:
+        `result()` is the score, in 0..1 or NaN where there is none; with `average=None` it is a
+        mapping of keys to the scores of all classes, as in `segzoo.metrics.IoU`.
 
     Example:
         >>> import keras
@@ -180,6 +192,10 @@ class PixelAccuracy(RegionMetric):
     Args:
         average: as in `segzoo.metrics.IoU`. Defaults to `"micro"`.
         <shared>
+
+    Returns:
+        `result()` is the score, in 0..1 or NaN where there is none; with `average=None` it is a
+        mapping of keys to the scores of all classes, as in `segzoo.metrics.IoU`.
 
     Example:
         >>> import keras
