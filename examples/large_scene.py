@@ -51,15 +51,19 @@ def parse_arguments(argv=None):
 
 
 def cut_tiles(scene, labels, count: int, size: int, seed: int):
-    """Tiles at random places of the part to train on, flipped and turned at random."""
+    """Tiles at random places of the part to train on, flipped at random."""
     rng = np.random.default_rng(seed)
     height, width = labels.shape[0], int(labels.shape[1] * TRAINED_ON)
     images, masks = [], []
-    for _ in range(count):
-        y, x = rng.integers(0, height - size + 1), rng.integers(0, width - size + 1)
-        turns, flip = rng.integers(4), rng.choice([-1, 1])
-        for whole, tiles in ((scene, images), (labels, masks)):
-            tiles.append(np.rot90(whole[y : y + size, x : x + size], turns)[:, ::flip])
+    for y, x, flip in zip(
+        rng.integers(0, height - size + 1, count),
+        rng.integers(0, width - size + 1, count),
+        rng.choice([-1, 1], count),
+        strict=True,
+    ):
+        place = slice(y, y + size), slice(x, x + size)
+        images.append(scene[place][:, ::flip])
+        masks.append(labels[place][:, ::flip])
     return np.stack(images), np.stack(masks)
 
 
