@@ -13,7 +13,7 @@ def gelu(x):
     `gelu(x) = x / 2 * (1 + erf(x / sqrt(2)))`
 
     Keras writes the same function with the complementary error function, which TensorFlow has as
-    an operation and ONNX has not. The two differ by rounding, 6e-8 for |x| < 1.
+    an operation and ONNX has not. The two differ by rounding, 6e-8 for abs(x) < 1.
 
     Args:
         x: float tensor of any shape.
