@@ -10,11 +10,13 @@ from segzoo.weights._download import cached_error, download_error, fetch
 from segzoo.weights._files import File, open_file
 from segzoo.weights._layers import Layer, Tensor
 from segzoo.weights._loading import layer_shapes, load_weights
+from segzoo.weights._values import WeightsFileError
 
 __all__ = [
     "File",
     "Layer",
     "Tensor",
+    "WeightsFileError",
     "cached_error",
     "download_error",
     "fetch",

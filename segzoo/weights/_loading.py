@@ -71,16 +71,19 @@ def load_weights(
         )
     size = sum(math.prod(v.shape) * 4 for v in model.variables)
     with open_file(path, first_layer(model), 4 * size) as file:
-        if file.layout == "safetensors":
+        wanted = model_layers(model, file.layout, file.ordered)
+        rules = Rules(surplus, fresh, adapt is not None)
+        try:
+            pairing = pair_weights(model.name, wanted, file.layers, file.path, rules)
+        except WeightsFileError:
+            if file.layout != "safetensors":
+                raise
             raise WeightsFileError(
                 file.path,
                 f"is a file of PyTorch's, not one of model `{model.name}`, nothing was loaded: a "
                 "whole network is read by `segzoo.models.from_pytorch`, an encoder as "
                 "`backbone_weights`",
-            )
-        wanted = model_layers(model, file.layout, file.ordered)
-        rules = Rules(surplus, fresh, adapt is not None)
-        pairing = pair_weights(model.name, wanted, file.layers, file.path, rules)
+            ) from None
         _check_build(model, wanted, file, whole=surplus is not None)
         # All values are read and checked before the first one is assigned.
         values = [(pair.variable, _value(file, pair, adapt)) for pair in pairing.pairs]

@@ -21,6 +21,8 @@ _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 class WeightsFileError(ValueError):
     """A weights file that is refused; the message names it."""
 
+    __module__ = "segzoo.weights"  # where tracebacks find it
+
     def __init__(self, path: str | os.PathLike, why: str) -> None:
         super().__init__(f"{os.fspath(path)} {why}{advice(path)}")
 

@@ -70,7 +70,10 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
                 value = np.asarray(file.get_tensor(name))
         except (SafetensorError, OSError, TypeError) as error:
             raise damaged(self.path, f"tensor `{name}` cannot be read ({error})") from error
-        return value if value.dtype.kind in "iub" else value.astype("float32")
+        if value.dtype.kind in "iub":
+            return value
+        with np.errstate(over="ignore"):  # infinity is refused where values are checked
+            return value.astype("float32")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.shapes)
