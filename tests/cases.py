@@ -323,7 +323,8 @@ class LossRow:
     """A loss: its kind, and what the common tests need to know.
 
     `kind`: "region" (ratio of counts with the shared arguments), "counts" (another ratio of
-    counts), "pixel", "shape" (Lovasz, boundaries, skeletons: no pixel weights) or "sum".
+    counts), "pixel", "hard" (some pixels of a pixel loss), "shape" (Lovasz, boundaries, skeletons:
+    no pixel weights) or "sum". `inner` is the loss that another one is made of.
     `several` losses need more than one class, `sigmoid` ones read every channel by itself,
     `arguments` are those that a loss cannot do without.
     """
@@ -331,6 +332,7 @@ class LossRow:
     kind: str
     several: bool = False
     sigmoid: bool = False
+    inner: str = ""
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -351,10 +353,14 @@ LOSSES = {
     "LovaszHinge": LossRow("shape", sigmoid=True),
     "LovaszSoftmax": LossRow("shape", several=True),
     "MCC": LossRow("region"),
+    "OHEM": LossRow("hard", several=True, inner="CategoricalCrossentropy"),
     "Tversky": LossRow("region"),
 }
 # What else `segzoo.losses` offers, by the file that tests it.
-LOSS_HELPERS = {"Compound": "losses/test_training.py"}
+LOSS_HELPERS = {
+    "Compound": "losses/test_training.py",
+    "deep_supervision_weights": "losses/test_hard.py",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,6 +24,8 @@ from segzoo.losses.categorical import (
     categorical_focal_loss,
 )
 from segzoo.losses.combined import BCEDice, bce_dice_loss
+from segzoo.losses.deep import deep_supervision_weights
+from segzoo.losses.hard import OHEM, ohem_loss
 from segzoo.losses.lovasz import (
     LovaszHinge,
     LovaszSoftmax,
@@ -51,6 +53,7 @@ from segzoo.losses.region_variants import (
 
 __all__ = [
     "MCC",
+    "OHEM",
     "BCEDice",
     "BinaryCrossentropy",
     "BinaryFocal",
@@ -74,6 +77,7 @@ __all__ = [
     "categorical_crossentropy_loss",
     "categorical_focal_loss",
     "centerline_dice_loss",
+    "deep_supervision_weights",
     "dice_loss",
     "focal_tversky_loss",
     "generalized_dice_loss",
@@ -82,5 +86,6 @@ __all__ = [
     "lovasz_hinge_loss",
     "lovasz_softmax_loss",
     "mcc_loss",
+    "ohem_loss",
     "tversky_loss",
 ]

@@ -93,8 +93,11 @@ def register(cls: LossClass) -> LossClass:
     )
 
 
-def as_function(cls: LossClass) -> Callable[..., Any]:
-    """Returns the loss as a function of `(y_true, y_pred)` and the arguments of the class."""
+def as_function(cls: LossClass, needs: str = "") -> Callable[..., Any]:
+    """Returns the loss as a function of `(y_true, y_pred)` and the arguments of the class.
+
+    `needs` are the arguments, as in a call, without which its example cannot do.
+    """
 
     def function(y_true: Any, y_pred: Any, *, sample_weight: Any = None, **arguments: Any) -> Any:
         return cls(**arguments)(y_true, y_pred, sample_weight)
@@ -121,8 +124,8 @@ def as_function(cls: LossClass) -> Callable[..., Any]:
         >>> from keras import ops
         >>> from segzoo import losses
         >>> labels, scores = ops.array([[[0, 1]]]), ops.array([[[[0.9, 0.1], [0.4, 0.6]]]])
-        >>> value = losses.{function.__name__}(labels, scores)
-        >>> float(value) == float(losses.{cls.__name__}()(labels, scores))
+        >>> value = losses.{function.__name__}(labels, scores{needs and f", {needs}"})
+        >>> float(value) == float(losses.{cls.__name__}({needs})(labels, scores))
         True
     """
     return keras.saving.register_keras_serializable(package="segzoo.losses")(function)

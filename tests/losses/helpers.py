@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from segzoo import losses
+from segzoo._arguments import parameters
 from tests.cases import LOSSES
 from tests.oracles import losses as oracle
 
@@ -21,6 +22,7 @@ SIGMOID = _those(lambda row: row.sigmoid)
 REGION = _those(lambda row: row.kind == "region")
 COUNTING = _those(lambda row: row.kind in ("region", "counts"))
 PIXEL = _those(lambda row: row.kind == "pixel")
+HARD = _those(lambda row: row.kind == "hard")
 SHAPE = _those(lambda row: row.kind == "shape")
 
 
@@ -45,6 +47,7 @@ ORACLES = {
     "BinaryFocal": oracle.binary_focal,
     "CategoricalCrossentropy": oracle.categorical_crossentropy,
     "CategoricalFocal": oracle.categorical_focal,
+    "OHEM": oracle.ohem,
     "LovaszHinge": _lovasz_hinge,
     "LovaszSoftmax": oracle.lovasz_softmax,
     "BoundaryF1": oracle.boundary_f1,
@@ -58,6 +61,7 @@ _SORTED = "the Jaccard set function along the sorted errors"
 ORACLE_NAMES = {
     **dict.fromkeys(COUNTING, _COUNTS),
     **dict.fromkeys(PIXEL, _PIXELS),
+    "OHEM": "a sort of the pixels",
     "LovaszHinge": _SORTED,
     "LovaszSoftmax": _SORTED,
     "BoundaryF1": "windows by plain loops",
@@ -67,7 +71,12 @@ ORACLE_NAMES = {
 
 
 def make(name, **arguments):
-    return getattr(losses, name)(**{**LOSSES[name].arguments, **arguments})
+    row, known = LOSSES[name], parameters(getattr(losses, name))
+    arguments = {**row.arguments, **arguments}
+    if row.inner:
+        inside = {k: arguments.pop(k) for k in [*arguments] if k not in known}
+        arguments["loss"] = make(row.inner, **inside)
+    return getattr(losses, name)(**arguments)
 
 
 def cases():

@@ -51,7 +51,7 @@ def test_ignored_pixels_leave_the_loss_of_the_rest(name, classes, rng):
     got = run(make(name, ignore_class=255), np.where(void, 255, labels), p)
     if name in helpers.COUNTING:
         expected = helpers.ORACLES[name](y, p, w=valid)
-    elif name in helpers.PIXEL | {"LovaszHinge", "LovaszSoftmax"}:
+    elif name in helpers.PIXEL | helpers.HARD | {"LovaszHinge", "LovaszSoftmax"}:
         expected = helpers.ORACLES[name](y, p, valid=valid)
     elif name == "BCEDice":
         expected = oracle.binary_crossentropy(y, p, valid=valid)
@@ -101,7 +101,7 @@ def test_perfect_predictions_have_loss_zero(name, classes):
 @pytest.mark.parametrize("name", sorted(set(helpers.CLASSES) - helpers.SEVERAL_ONLY))
 @pytest.mark.parametrize("per_image", [False, True])
 def test_an_empty_mask_predicted_empty_has_loss_zero(name, per_image):
-    options = {} if name in helpers.PIXEL else {"per_image": per_image}
+    options = {} if name in helpers.PIXEL | helpers.HARD else {"per_image": per_image}
     empty = np.zeros((2, 6, 5, 1))
     assert abs(run(make(name, **options), empty, empty)) < 1e-6
     full = np.ones((2, 6, 5, 1))
@@ -189,6 +189,8 @@ def test_reduction_none_has_the_documented_shape(name):
         assert each.shape == (2, 7, 5)
         assert np.isclose(each.mean(), run(make(name), y, p), rtol=1e-6)
         assert np.isclose(each.sum(), run(make(name, reduction="sum"), y, p), rtol=1e-6)
+    elif name in helpers.HARD:
+        assert run(make(name, reduction="none"), y, p).shape == (2, 7, 5)
     elif name != "BCEDice":
         assert run(make(name, reduction=None), y, p).shape == ()
         each = run(make(name, reduction="none", per_image=True), y, p)
@@ -209,6 +211,12 @@ def test_image_weights(name):
         ratio = np.sum(each * w[:, None, None]) / (w.sum() * each[0].size)
         weighted = make(name, reduction="mean_with_sample_weight")
         assert np.isclose(run(weighted, y, p, w), ratio, rtol=1e-6)
+        return
+    if name in helpers.HARD:
+        each = run(make(name, reduction="none"), y, p)
+        kept = (each > 0).sum()
+        expected = np.sum(each * w[:, None, None]) / kept
+        assert np.isclose(run(make(name), y, p, w), expected, rtol=1e-6)
         return
     if name != "BCEDice":
         each = run(make(name, reduction="none", per_image=True), y, p)
@@ -247,7 +255,7 @@ def test_tversky_at_one_half_is_dice(seed, smooth):
 def test_losses_stay_within_their_bounds(seed, name):
     _, y, p = data(3, seed, shape=(1, 4, 3))
     top = {"MCC": 2, "LogCoshDice": math.log(math.cosh(1))}
-    free = helpers.PIXEL | {"BCEDice", "LovaszHinge"}
+    free = helpers.PIXEL | helpers.HARD | {"BCEDice", "LovaszHinge"}
     for guess in (p, y, np.roll(y, 1, axis=-1)):
         result = run(make(name), y, guess)
         assert -1e-6 <= result <= (np.inf if name in free else top.get(name, 1) + 1e-6)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tests.cases import LOSSES
-from tests.losses.helpers import PIXEL, gradient, make
+from tests.losses.helpers import HARD, PIXEL, gradient, make
 
 SHAPE = (2, 4, 6)
-NO_PER_IMAGE = PIXEL | {"BCEDice"}
+NO_PER_IMAGE = PIXEL | HARD | {"BCEDice"}
 
 
 def every_loss(classes, **options):

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from segzoo import losses
 from segzoo._arguments import parameters
+from tests.cases import LOSSES
 from tests.losses import helpers
 from tests.losses.helpers import cases, data, gradient, make, run
 
@@ -180,8 +181,10 @@ def test_a_compound_trains_logs_its_parts_saves_and_loads(tmp_path):
 def test_config_round_trip_keeps_every_argument(name):
     changed = {"from_logits": True, "ignore_class": [255, 0], "per_image": True, "smooth": 0.5}
     changed |= {"class_weights": [1.0, 2.0], "alpha": 0.1, "gamma": 1.5, "name": "mine"}
-    known = parameters(getattr(losses, name))
-    loss = getattr(losses, name)(**{k: v for k, v in changed.items() if k in known})
+    known = parameters(getattr(losses, LOSSES[name].inner or name)) | parameters(
+        getattr(losses, name)
+    )
+    loss = make(name, **{k: v for k, v in changed.items() if k in known})
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(loss)))
     assert config["registered_name"] == f"segzoo.losses>{name}"
     copy = keras.saving.deserialize_keras_object(config)

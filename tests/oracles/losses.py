@@ -119,6 +119,17 @@ def categorical_crossentropy(y, p, **arguments):
     return categorical_focal(y, p, gamma=0.0, **arguments)
 
 
+def ohem(y, p, valid=None, threshold=0.7, min_kept=0.0625):
+    """The mean cross-entropy of the hard pixels, by a sort."""
+    valid = np.ones(y.shape[:3], bool) if valid is None else valid > 0
+    side = (y * p).sum(axis=-1)
+    kept = valid & (side < threshold)
+    wanted = math.ceil(min_kept * valid.sum())
+    if wanted:
+        kept |= valid & (side <= np.sort(side[valid])[wanted - 1])
+    return categorical_crossentropy(y, p, valid=kept.astype(float))
+
+
 def jaccard_of_errors(wrong, truth):
     """Returns the set function: 1 - |truth minus wrong| / |truth united with wrong|."""
     union = np.sum(truth | wrong)
