@@ -122,11 +122,14 @@ class Batch:
 
     def settle(self, x: Any) -> Any:
         """Returns `x`, with gradient 0 where the batch is bad, whatever came of NaN behind it."""
-        fine = ops.stop_gradient(ops.cast(ops.logical_not(self.bad), x.dtype))
         # 0 / 0 is 0 here, NaN / 0 too; a selection would take more than twice the time
-        return with_gradient(_same, lambda upstream, _, ok: ops.divide_no_nan(upstream, ok))(
-            x, fine
+        return with_gradient(_same, lambda upstream, _, fine: ops.divide_no_nan(upstream, fine))(
+            x, self.fine()
         )
+
+    def fine(self) -> Any:
+        """Returns 0 where the batch is bad, otherwise 1, in the dtype of the scores."""
+        return ops.stop_gradient(ops.cast(ops.logical_not(self.bad), self.dtype))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,9 +31,7 @@ class _BinaryLoss(PixelLoss):
     def weighted_losses(self, batch: Batch) -> tuple[Batch, Any, Any]:
         """Returns the mean over the classes, (B, H, W) or the whole sum, and its divisor."""
         as_logits = batch.activation == "sigmoid"
-        x = batch.settle(batch.scores) if as_logits else batch.probabilities()
-        if batch.activation is None:
-            x = batch.settle(x)
+        x = batch.scores if as_logits else batch.settle(batch.probabilities())
         targets = batch.dense()
         if self.label_smoothing:
             targets = targets * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
@@ -44,9 +42,10 @@ class _BinaryLoss(PixelLoss):
         by_pixel = self.reduction in (None, "none")
         scale = ops.ones_like(divisor) if by_pixel or self.reduction == "sum" else 1 / divisor
         one = isinstance(factor, float)
-        constants = (targets, scale * factor) if one else (targets, scale, factor)
+        constants = (targets, batch.fine(), scale * factor if one else scale)
+        constants = constants if one else (*constants, factor)
 
-        def loss(x: Any, y: Any, scale: Any, factor: Any = None) -> Any:
+        def loss(x: Any, y: Any, fine: Any, scale: Any, factor: Any = None) -> Any:
             values = self._loss(y, x, as_logits)
             if factor is not None:
                 values = values * factor
@@ -54,13 +53,14 @@ class _BinaryLoss(PixelLoss):
             # No float32 sum is long enough to lose digits.
             return ops.sum(values, axis=-1) if by_pixel else ops.sum(ops.sum(values, axis=(2, 3)))
 
-        def slope(upstream: Any, x: Any, y: Any, scale: Any, factor: Any = None) -> Any:
+        def slope(upstream: Any, x: Any, y: Any, fine: Any, scale: Any, factor: Any = None) -> Any:
             upstream = scale * (ops.expand_dims(upstream, -1) if by_pixel else upstream)
             if factor is not None:
                 upstream = upstream * factor
-            by_logit = upstream * self._slope(y, x, as_logits)
-            if as_logits:
-                return by_logit
+            by_logit = self._slope(y, x, as_logits)
+            if as_logits:  # times upstream, and 0 where the batch is bad, whatever NaN is there
+                return ops.divide_no_nan(by_logit, ops.divide_no_nan(fine, upstream))
+            by_logit = by_logit * upstream
             spread = x * (1 - x)
             inside = spread > EPSILON * (1 - 2 * EPSILON)  # where no logarithm is cut off
             return ops.divide_no_nan(by_logit * ops.cast(inside, x.dtype), spread)

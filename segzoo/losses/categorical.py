@@ -7,6 +7,7 @@ from typing import Any, Unpack
 from keras import ops
 
 from segzoo._arguments import number
+from segzoo._numerics import with_gradient
 from segzoo._reading import Batch
 from segzoo.losses._base import several_classes
 from segzoo.losses._declare import PixelOptions, as_function, register
@@ -14,7 +15,12 @@ from segzoo.losses._pixel import PixelLoss, cost, costs_of_logits, power
 
 
 class _CategoricalLoss(PixelLoss):
-    """Base of the losses of exclusive classes."""
+    """Base of the losses of exclusive classes.
+
+    A subclass has the weight of each cost -log p, and for logits its part of the derivative, which
+    is written down: the sum over the classes of t_c f(p_c) has the derivative g_k - p_k sum_c g_c
+    by logit k, with g = t p f'(p).
+    """
 
     _instead: str
 
@@ -35,14 +41,34 @@ class _CategoricalLoss(PixelLoss):
         if class_weights is not None:
             counted = ops.sum(targets * class_weights, axis=-1, keepdims=True)
             weighted = weighted * class_weights
-        x = batch.settle(batch.scores)
-        values = self._losses(weighted, x, costs_of_logits(x) if self.from_logits else cost(x))
+        if self.from_logits:
+            loss = with_gradient(self._of_logits, self._slope_of_logits)
+            values = loss(batch.scores, weighted, batch.fine())
+        else:
+            p = batch.settle(batch.scores)
+            values = ops.sum(weighted * self._weighted_cost(1 - p, cost(p)), axis=-1)
         weights = batch.weights()
         if weights is not None:
             values = values * ops.squeeze(weights, -1)
         return batch, values, self._divisor(batch, counted)
 
-    def _losses(self, targets: Any, x: Any, costs: Any) -> Any:
+    def _of_logits(self, x: Any, targets: Any, _: Any) -> Any:
+        costs = costs_of_logits(x)
+        return ops.sum(targets * self._weighted_cost(-ops.expm1(-costs), costs), axis=-1)
+
+    def _slope_of_logits(self, upstream: Any, x: Any, targets: Any, fine: Any) -> Any:
+        parts = targets * self._part(x)
+        slope = parts - ops.softmax(x, axis=-1) * ops.sum(parts, axis=-1, keepdims=True)
+        # Times upstream, and 0 where that is 0 or the batch is bad, whatever NaN stands before.
+        inverse = ops.divide_no_nan(fine, ops.expand_dims(upstream, -1))
+        return ops.divide_no_nan(slope, inverse)
+
+    def _weighted_cost(self, q: Any, costs: Any) -> Any:
+        """Returns f(p) of q = 1 - p and -log p."""
+        raise NotImplementedError
+
+    def _part(self, x: Any) -> Any:
+        """Returns p f'(p) of logits."""
         raise NotImplementedError
 
 
@@ -77,8 +103,11 @@ class CategoricalCrossentropy(_CategoricalLoss):
 
     _instead = "BinaryCrossentropy"
 
-    def _losses(self, targets: Any, x: Any, costs: Any) -> Any:
-        return ops.sum(targets * costs, axis=-1)
+    def _weighted_cost(self, q: Any, costs: Any) -> Any:
+        return costs
+
+    def _part(self, x: Any) -> Any:
+        return -1.0
 
 
 @register
@@ -122,11 +151,17 @@ class CategoricalFocal(_CategoricalLoss):
         self.gamma = number("gamma", gamma)
         self.alpha = alpha if alpha is None else number("alpha", alpha)
 
-    def _losses(self, targets: Any, x: Any, costs: Any) -> Any:
-        q = -ops.expm1(-costs) if self.from_logits else 1 - x
-        focus = power(q, self.gamma)
+    def _weighted_cost(self, q: Any, costs: Any) -> Any:
         scale = 1.0 if self.alpha is None else self.alpha
-        return scale * ops.sum(targets * focus * costs, axis=-1)
+        return scale * power(q, self.gamma) * costs
+
+    def _part(self, x: Any) -> Any:
+        costs = costs_of_logits(x)
+        p, q = ops.exp(-costs), -ops.expm1(-costs)
+        scale = 1.0 if self.alpha is None else self.alpha
+        # Each cost, which may be as large as float32, only with its vanishing probability.
+        slowing = power(q, self.gamma - 1) * ((self.gamma * p) * costs)
+        return -scale * (power(q, self.gamma) + slowing)
 
 
 categorical_crossentropy_loss = as_function(CategoricalCrossentropy)
