@@ -367,12 +367,14 @@ LOSS_HELPERS = {
 class MetricRow:
     """A streaming metric: which of the shared arguments it takes.
 
-    `averaged` metrics take `average` and `class_weights`, `decided` ones a `threshold`; `region`
-    ones are a ratio of tp, fp and fn. `arguments` are those that a metric cannot do without.
+    `averaged` metrics take `average` and `class_weights`, `decided` ones a `threshold`, `named`
+    ones `class_names` and `empty_score`; `region` ones are a ratio of tp, fp and fn. `arguments`
+    are those that a metric cannot do without.
     """
 
     averaged: bool = True
     decided: bool = True
+    named: bool = True
     region: bool = False
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -380,6 +382,7 @@ class MetricRow:
 METRICS = {
     "BoundaryF1Score": MetricRow(),
     "BoundaryIoU": MetricRow(),
+    "CalibrationError": MetricRow(averaged=False, decided=False, named=False),
     "ConfusionMatrix": MetricRow(averaged=False),
     "DiceScore": MetricRow(region=True),
     "FScore": MetricRow(region=True),

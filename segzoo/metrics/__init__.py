@@ -1,6 +1,7 @@
 """Streaming metrics that mean the same whatever the batches, and distances between outlines."""
 
 from segzoo.metrics.boundary import BoundaryF1Score, BoundaryIoU
+from segzoo.metrics.calibration import CalibrationError
 from segzoo.metrics.confusion import ConfusionMatrix
 from segzoo.metrics.functional import boundary_f1_score, counts, dice_coef, f_score, iou_score
 from segzoo.metrics.region import DiceScore, FScore, IoU, PixelAccuracy, Precision, Recall
@@ -10,6 +11,7 @@ from segzoo.metrics.threshold import ThresholdSearch
 __all__ = [
     "BoundaryF1Score",
     "BoundaryIoU",
+    "CalibrationError",
     "ConfusionMatrix",
     "DiceScore",
     "FScore",

@@ -41,18 +41,23 @@ MEANINGS = {
 }
 
 
-class SharedOptions(TypedDict, total=False):
+class CommonOptions(TypedDict, total=False):
     """What every streaming metric takes."""
 
     multilabel: bool
     from_logits: bool
-    class_weights: ClassWeights
     ignore_class: int | Iterable[int] | None
-    empty_score: float | None
-    class_names: Sequence[str] | None
     classes: int | None
     name: str | None
     dtype: str | None
+
+
+class SharedOptions(CommonOptions, total=False):
+    """What the metrics take that score classes."""
+
+    class_weights: ClassWeights
+    empty_score: float | None
+    class_names: Sequence[str] | None
 
 
 class DecisionOptions(SharedOptions, total=False):
