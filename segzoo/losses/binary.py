@@ -42,8 +42,7 @@ class _BinaryLoss(PixelLoss):
         by_pixel = self.reduction in (None, "none")
         scale = ops.ones_like(divisor) if by_pixel or self.reduction == "sum" else 1 / divisor
         one = isinstance(factor, float)
-        constants = (targets, batch.fine(), scale * factor if one else scale)
-        constants = constants if one else (*constants, factor)
+        factors = (scale * factor,) if one else (scale, factor)
 
         def loss(x: Any, y: Any, fine: Any, scale: Any, factor: Any = None) -> Any:
             values = self._loss(y, x, as_logits)
@@ -65,7 +64,7 @@ class _BinaryLoss(PixelLoss):
             inside = spread > EPSILON * (1 - 2 * EPSILON)  # where no logarithm is cut off
             return ops.divide_no_nan(by_logit * ops.cast(inside, x.dtype), spread)
 
-        values = with_gradient(loss, slope)(x, *constants)
+        values = with_gradient(loss, slope)(x, targets, batch.fine(), *factors)
         return batch, values, divisor if by_pixel else ops.ones_like(divisor)
 
     def _shares(self, batch: Batch) -> tuple[Any, Any]:
