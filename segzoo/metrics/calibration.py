@@ -89,7 +89,7 @@ class CalibrationError(SegmentationMetric):
         if batch.kind == "exclusive":
             guess = ops.expand_dims(largest_class(batch.scores), -1)
             right = guess == ops.expand_dims(batch.labels(), -1)
-            p = ops.max(p, axis=-1, keepdims=True)
+            p = ops.max(p, axis=-1, keepdims=True, initial=0.0)  # also of no pixel
         else:
             right = _counts.true_masks(batch)
         valid = ops.ones_like(right) if batch.valid is None else batch.valid
