@@ -70,7 +70,7 @@ ORACLE_NAMES = {
 }
 
 
-def make(name, **arguments):
+def make(name, /, **arguments):
     row, known = LOSSES[name], parameters(getattr(losses, name))
     arguments = {**row.arguments, **arguments}
     if row.inner:

@@ -259,7 +259,7 @@ def test_bad_shapes_labels_and_weights_are_named():
     with pytest.raises(ValueError, match=r"`sample_weight` of shape \(3,\)"):
         losses.Dice()(y, p, np.ones(3))
     for name in sorted(helpers.SEVERAL_ONLY):
-        with pytest.raises(ValueError, match=f"`{name}` needs several"):
+        with pytest.raises(ValueError, match=f"`{LOSSES[name].inner or name}` needs several"):
             make(name)(labels > 0, p[..., :1])
     with pytest.raises(ValueError, match="`losses` must hold"):
         losses.Compound([])
