@@ -25,13 +25,31 @@ class _Output:
     name: str
     shape: tuple[int | None, ...]
     activation: str | None  # "sigmoid", "softmax", "linear", or None where it cannot be told
-    truth: np.ndarray
+    given: np.ndarray  # the `y` of this output, with the maps behind the mask that a sum reads
     losses: tuple[Any, ...]
     metrics: tuple[Any, ...]
+    loss: Any  # their sum, or the only one
 
     @property
     def classes(self) -> int:
         return self.shape[-1] or 1
+
+    @property
+    def maps(self) -> int:
+        """How many of the losses read a map that is made of the mask."""
+        return sum(getattr(loss, "_reads_map", False) for loss in self.losses)
+
+    @property
+    def only_maps(self) -> bool:
+        """Whether there is no mask in `y`."""
+        return self.maps == len(self.losses) > 0
+
+    @property
+    def truth(self) -> np.ndarray:
+        """The mask, without the maps behind it."""
+        mask = self.given.shape[-1] - self.maps * self.classes
+        joined = self.maps and self.given.ndim == 4 and mask in (1, self.classes)
+        return self.given[..., :mask] if joined else self.given
 
     @property
     def judges(self) -> tuple[Any, ...]:
@@ -141,6 +159,7 @@ def _outputs(model: keras.Model, y: Any) -> list[_Output]:
             _array("y", truths[name]),
             tuple(_parts(losses[name])),
             tuple(metrics[name]),
+            losses[name],
         )
         for name, tensor in zip(names, model.outputs, strict=True)
     ]
@@ -250,6 +269,8 @@ def _normalizes_bytes(model: keras.Model) -> bool:
 
 def _check_truth(output: _Output, image: np.ndarray) -> list[str]:
     y, classes = output.truth, output.classes
+    if output.only_maps:
+        return []  # which their losses look at
     size = image.shape[1:3] if image.ndim == 4 else None
     if y.ndim == 4 and size and y.shape[1:3] != size and y.shape[2:] == size:
         return [f"`y` is laid out (B, C, H, W), received shape {y.shape}: move its channels last"]
@@ -383,9 +404,11 @@ def _check_calls(model: keras.Model, x: np.ndarray, outputs: Sequence[_Output]) 
         if not np.isfinite(ops.convert_to_numpy(predicted)).all():
             faults.append("the model's output has NaN or infinite values")
             continue
-        for judge in output.judges:
+        # Parts that share one truth are called one by one, for a sentence each.
+        losses = (output.loss,) if output.maps else output.losses
+        for judge in (*losses, *output.metrics):
             try:
-                value = judge(output.truth, predicted)
+                value = judge(output.given, predicted)
             except Exception as error:
                 faults.append(f"`{_title(judge)}`: {error}")
                 continue
@@ -415,6 +438,8 @@ def _describe(x: np.ndarray) -> str:
 def _describe_truth(output: _Output) -> str:
     y, classes = output.truth, output.classes
     head = f"{output.name}: truth {y.shape} {y.dtype}"
+    if output.only_maps:
+        return head
     if y.ndim == 4 and y.shape[-1] == classes > 1:
         shares = y.astype("float64").mean(axis=(0, 1, 2))
     else:

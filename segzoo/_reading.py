@@ -146,6 +146,7 @@ class Reading:
             NaN is left to the counts, in which it shows.
         weights_dtype: of the weights, that of the scores if left out.
         infinite: whether scores may be infinite, of both signs.
+        signed: whether `y_true` is a map of signed distances, (B, H, W, C), instead of targets.
         decided_classes: number of classes, where `y_pred` may also hold decided labels (B, H, W).
     """
 
@@ -158,6 +159,7 @@ class Reading:
     weights_dtype: str | None = None
     decided_classes: int | None = None
     infinite: bool = False
+    signed: bool = False
 
     def kind(self, classes: int) -> str:
         """Returns the kind of a batch of so many classes."""
@@ -180,7 +182,9 @@ class Reading:
         holds_labels, y_true = fitted_truth(y_true, scores)
         classes = scores.shape[-1]
         kind = self.kind(classes)
-        if holds_labels:
+        if self.signed:
+            targets = _targets.read_map(y_true, classes, holds_labels, self.ignored, scores.dtype)
+        elif holds_labels:
             targets = _targets.read_labels(y_true, classes, self.ignored)
         else:
             dtype = keras.backend.standardize_dtype(scores.dtype)

@@ -107,6 +107,48 @@ def read_dense(
     return Targets(None, dense, valid, by_entry, soft, wrong)
 
 
+def read_map(
+    y_true: Any, classes: int, holds_labels: bool, ignored: tuple[int, ...], dtype: Any
+) -> Targets:
+    """Returns a map of signed distances (B, H, W, C), negative inside, as dense targets.
+
+    With `ignored` a pixel of zeros does not count, nor one inside an ignored class.
+
+    Raises:
+        ValueError: if it is no map: labels, or integers, or in eager mode a mask or not finite.
+    """
+    name = keras.backend.standardize_dtype(y_true.dtype)
+    if holds_labels or not keras.backend.is_float_dtype(name):
+        raise ValueError(_no_map(classes, f"{name} of shape {tuple(y_true.shape)}"))
+    values = ops.cast(y_true, dtype)
+    wrong = ops.logical_not(ops.all(ops.isfinite(values)))
+    seen = host_value(values)
+    if seen is not None and not np.isfinite(seen).all():
+        raise ValueError(_no_map(classes, "NaN or infinity"))
+    if seen is not None and (seen == 1).any() and np.isin(seen, (0, 1)).all():
+        raise ValueError(_no_map(classes, "a mask of 0 and 1"))
+    valid = None
+    if ignored:
+        valid = ops.any(values != 0, axis=-1, keepdims=True)
+        for value in ignored:
+            side = None
+            if classes == 1 and value in (0, 1):
+                side = values < 0 if value else values > 0
+            elif 0 <= value < classes:
+                side = values[..., value : value + 1] < 0
+            if side is not None:
+                valid = ops.logical_and(valid, ops.logical_not(side))
+        values = ops.where(valid, values, ops.zeros_like(values))
+    return Targets(None, values, valid, False, None, wrong)
+
+
+def _no_map(classes: int, received: str) -> str:
+    return (
+        f"`y_true` must be a map of signed distances, finite floats (B, H, W, {classes}) as "
+        f"`segzoo.losses.signed_distance(mask)` gives them, received {received}"
+    )
+
+
 def labels_of(dense: Any, valid: Any = None) -> Any:
     """Returns the class of every pixel as (B, H, W) int32: the largest target, -1 where none."""
     labels = largest_class(dense, above_zero=True)

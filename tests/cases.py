@@ -323,8 +323,9 @@ class LossRow:
     """A loss: its kind, and what the common tests need to know.
 
     `kind`: "region" (ratio of counts with the shared arguments), "counts" (another ratio of
-    counts), "pixel", "hard" (some pixels of a pixel loss), "shape" (Lovasz, boundaries, skeletons:
-    no pixel weights) or "sum". `inner` is the loss that another one is made of.
+    counts), "recall" (the same of the true pixels alone), "pixel", "map" (a pixel loss whose truth
+    is a map of distances), "hard" (some pixels of a pixel loss), "shape" (Lovasz, boundaries,
+    skeletons: no pixel weights) or "sum". `inner` is the loss that another one is made of.
     `several` losses need more than one class, `sigmoid` ones read every channel by itself,
     `arguments` are those that a loss cannot do without.
     """
@@ -341,6 +342,7 @@ LOSSES = {
     "BCEDice": LossRow("sum", sigmoid=True),
     "BinaryCrossentropy": LossRow("pixel", sigmoid=True),
     "BinaryFocal": LossRow("pixel", sigmoid=True),
+    "BoundaryDistance": LossRow("map"),
     "BoundaryF1": LossRow("shape"),
     "CategoricalCrossentropy": LossRow("pixel", several=True),
     "CategoricalFocal": LossRow("pixel", several=True),
@@ -354,12 +356,15 @@ LOSSES = {
     "LovaszSoftmax": LossRow("shape", several=True),
     "MCC": LossRow("region"),
     "OHEM": LossRow("hard", several=True, inner="CategoricalCrossentropy"),
+    "SkeletonRecall": LossRow("recall"),
     "Tversky": LossRow("region"),
 }
 # What else `segzoo.losses` offers, by the file that tests it.
 LOSS_HELPERS = {
     "Compound": "losses/test_training.py",
     "deep_supervision_weights": "losses/test_hard.py",
+    "signed_distance": "losses/test_maps.py",
+    "skeleton": "losses/test_maps.py",
 }
 
 

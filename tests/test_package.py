@@ -45,6 +45,8 @@ NARROW = {"rle": {"numpy"}}
 INSIDE = {
     ("layers/_dilated.py", "tensorflow"),
     ("layers/normalization.py", "tensorflow"),
+    ("losses/distance.py", "scipy"),
+    ("losses/skeletons.py", "scipy"),
     ("metrics/surface.py", "scipy"),
     ("models/pytorch/_checkpoint.py", "huggingface_hub"),
 }

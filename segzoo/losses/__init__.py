@@ -25,6 +25,11 @@ from segzoo.losses.categorical import (
 )
 from segzoo.losses.combined import BCEDice, bce_dice_loss
 from segzoo.losses.deep import deep_supervision_weights
+from segzoo.losses.distance import (
+    BoundaryDistance,
+    boundary_distance_loss,
+    signed_distance,
+)
 from segzoo.losses.hard import OHEM, ohem_loss
 from segzoo.losses.lovasz import (
     LovaszHinge,
@@ -50,6 +55,11 @@ from segzoo.losses.region_variants import (
     log_cosh_dice_loss,
     mcc_loss,
 )
+from segzoo.losses.skeletons import (
+    SkeletonRecall,
+    skeleton,
+    skeleton_recall_loss,
+)
 
 __all__ = [
     "MCC",
@@ -57,6 +67,7 @@ __all__ = [
     "BCEDice",
     "BinaryCrossentropy",
     "BinaryFocal",
+    "BoundaryDistance",
     "BoundaryF1",
     "CategoricalCrossentropy",
     "CategoricalFocal",
@@ -69,10 +80,12 @@ __all__ = [
     "LogCoshDice",
     "LovaszHinge",
     "LovaszSoftmax",
+    "SkeletonRecall",
     "Tversky",
     "bce_dice_loss",
     "binary_crossentropy_loss",
     "binary_focal_loss",
+    "boundary_distance_loss",
     "boundary_f1_loss",
     "categorical_crossentropy_loss",
     "categorical_focal_loss",
@@ -87,5 +100,8 @@ __all__ = [
     "lovasz_softmax_loss",
     "mcc_loss",
     "ohem_loss",
+    "signed_distance",
+    "skeleton",
+    "skeleton_recall_loss",
     "tversky_loss",
 ]

@@ -24,6 +24,7 @@ class SegmentationLoss(keras.losses.Loss):
     """
 
     _counts_softly = False
+    _reads_map = False  # whether it has channels of its own in the `y_true` of a sum
 
     def __init__(
         self,
@@ -137,6 +138,11 @@ class Compound(SegmentationLoss):
 
         Compound = sum_k weights_k losses_k
 
+    Every part reads the same `y_true`, but `BoundaryDistance` and `SkeletonRecall`, whose maps are
+    made of the mask on the host. With one of them beside other losses `y_true` has the mask first,
+    as labels (1 channel) or one-hot (C), then C channels for each map, in the order of the sum:
+    (B, H, W, 1 + C) or (B, H, W, 2 C) for `Dice() + 0.1 * BoundaryDistance()`.
+
     Args:
         losses: `keras.losses.Loss` objects, segzoo's or not. A `Compound` among them is
             taken apart.
@@ -152,7 +158,8 @@ class Compound(SegmentationLoss):
     Raises:
         ValueError: if there is no loss, something else than a loss, or not one weight each; at the
             first batch, if two parts read `y_pred` in two ways (one as logits and one as
-            probabilities, or logits of several classes through a softmax and through sigmoids).
+            probabilities, or logits of several classes through a softmax and through sigmoids), or
+            if `y_true` has not the channels of the mask and of each map.
 
     Example:
         >>> from segzoo.losses import BinaryFocal, Dice
@@ -191,14 +198,14 @@ class Compound(SegmentationLoss):
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Returns the weighted sum of the parts."""
         self._refuse_two_readings(y_pred)
-        terms = []
-        for part, weight in zip(self.parts, self.weights, strict=True):
+        truths, terms = self._truths(y_true, y_pred), []
+        for part, weight, truth in zip(self.parts, self.weights, truths, strict=True):
             fitting = sample_weight
             if fitting is not None and not isinstance(part, SegmentationLoss):
                 fitting = ops.convert_to_tensor(fitting)
                 if len(weights_shape(fitting)) == 1:  # Keras would take (B,) as columns
                     fitting = ops.reshape(fitting, (-1, 1, 1))
-            terms.append(weight * part(y_true, y_pred, fitting))
+            terms.append(weight * part(truth, y_pred, fitting))
         return sum(terms[1:], terms[0])
 
     def _refuse_two_readings(self, y_pred: Any) -> None:
@@ -215,6 +222,33 @@ class Compound(SegmentationLoss):
                     "`from_logits=` and `multilabel=`"
                 )
             first, taken = part, as_
+
+    def _truths(self, y_true: Any, y_pred: Any) -> list[Any]:
+        """Returns what each part reads: of a mask and its maps, one behind the other, its share."""
+        reads_map = [getattr(part, "_reads_map", False) for part in self.parts]
+        maps = sum(reads_map)
+        if not maps or len(self.parts) == 1:
+            return [y_true] * len(self.parts)
+        y_true = tensor_of("y_true", y_true)
+        classes = tuple(y_pred.shape)[-1]
+        shape = static_shape("y_true", y_true, "join the mask and its maps along the channels")
+        mask = [] if maps == len(self.parts) else sorted({1, classes})
+        own = [m for m in mask or [0] if len(shape) == 4 and shape[-1] == m + maps * classes]
+        if not own:
+            first = f"the mask in {' or '.join(map(str, mask))} channel(s), then " if mask else ""
+            raise ValueError(
+                f"`y_true` must be (B, H, W, channels) for `{self!r}`: {first}{classes} "
+                f"channel(s) for each of its {maps} map(s), received shape {shape}. Join them as "
+                "in `np.concatenate([mask[..., None], signed_distance(mask)], axis=-1)`"
+            )
+        truths, start = [], own[0]
+        for reads in reads_map:
+            if reads:
+                truths.append(y_true[..., start : start + classes])
+                start += classes
+            else:
+                truths.append(y_true[..., : own[0]])
+        return truths
 
     def get_config(self) -> dict[str, Any]:
         """Returns the serialized parts, their weights and the name."""

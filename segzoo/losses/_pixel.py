@@ -16,19 +16,17 @@ EPSILON = 1e-7
 _LARGEST = 3e38
 
 
-class PixelLoss(SegmentationLoss):
-    """Base of the pixel losses: a value for each pixel, averaged over the valid ones."""
+class PixelMean(SegmentationLoss):
+    """Base of what is averaged over the valid pixels, with weights of classes."""
 
     def __init__(
         self,
         class_weights: ClassWeights = None,
-        label_smoothing: float = 0.0,
         multilabel: bool = False,
         **options: Unpack[LossOptions],
     ):
         super().__init__(multilabel=multilabel, **options)
         self.class_weights = class_weights_of(class_weights)
-        self.label_smoothing = number("label_smoothing", label_smoothing, 0, 1)
 
     def _weights_of_classes(self, batch: Batch) -> Any:
         """Returns the class weights as a tensor (C,), or `None`."""
@@ -48,6 +46,20 @@ class PixelLoss(SegmentationLoss):
             batch_size, height, width, _ = batch.size
             return nonzero(ops.cast(batch_size * height * width, batch.dtype))
         return nonzero(ops.sum(ops.sum(counted, axis=2)))
+
+
+class PixelLoss(PixelMean):
+    """Base of the pixel losses: a value for each pixel, averaged over the valid ones."""
+
+    def __init__(
+        self,
+        class_weights: ClassWeights = None,
+        label_smoothing: float = 0.0,
+        multilabel: bool = False,
+        **options: Unpack[LossOptions],
+    ):
+        super().__init__(class_weights, multilabel, **options)
+        self.label_smoothing = number("label_smoothing", label_smoothing, 0, 1)
 
 
 def cost(p: Any) -> Any:

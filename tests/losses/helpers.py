@@ -23,6 +23,8 @@ REGION = _those(lambda row: row.kind == "region")
 COUNTING = _those(lambda row: row.kind in ("region", "counts"))
 PIXEL = _those(lambda row: row.kind == "pixel")
 HARD = _those(lambda row: row.kind == "hard")
+RECALL = _those(lambda row: row.kind == "recall")
+MAP = _those(lambda row: row.kind == "map")
 SHAPE = _those(lambda row: row.kind == "shape")
 
 
@@ -50,8 +52,10 @@ ORACLES = {
     "OHEM": oracle.ohem,
     "LovaszHinge": _lovasz_hinge,
     "LovaszSoftmax": oracle.lovasz_softmax,
+    "BoundaryDistance": oracle.boundary_distance,
     "BoundaryF1": oracle.boundary_f1,
     "CenterlineDice": oracle.centerline_dice,
+    "SkeletonRecall": oracle.skeleton_recall,
     "BCEDice": lambda y, p: oracle.binary_crossentropy(y, p) + oracle.region(oracle.dice, y, p),
 }
 
@@ -64,8 +68,10 @@ ORACLE_NAMES = {
     "OHEM": "a sort of the pixels",
     "LovaszHinge": _SORTED,
     "LovaszSoftmax": _SORTED,
+    "BoundaryDistance": "distances between all pairs of pixels",
     "BoundaryF1": "windows by plain loops",
     "CenterlineDice": "SciPy's minimum and maximum filters",
+    "SkeletonRecall": _COUNTS,
     "BCEDice": "sum of its parts' oracles",
 }
 
@@ -121,9 +127,29 @@ def value(x):
     return ops.convert_to_numpy(x)
 
 
+class Map(np.ndarray):
+    """A truth that is what the loss reads."""
+
+
+def as_read(loss, y, classes):
+    """Returns a mask as the loss reads it: itself, or the map of its distances."""
+    if isinstance(y, Map) or not isinstance(loss, losses.BoundaryDistance):
+        return y
+    y = np.asarray(y)
+    if classes > 1 and y.shape[-1] != classes:
+        labels = y[..., 0] if y.ndim == 4 else y
+        known = (labels >= 0) & (labels < classes)
+        y = np.eye(classes)[np.where(known, labels, 0).astype(int)]
+        y[~known] = 255
+    y = y.reshape(*y.shape[:3], classes).astype("float64")
+    known = ((y >= 0) & (y <= 1)).all(axis=-1)
+    return oracle.signed_distance(y * known[..., None], known).astype("float32").view(Map)
+
+
 def run(loss, y, p, sample_weight=None):
     """Returns the loss of `p` in float32 as a NumPy value."""
     weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+    y = as_read(loss, y, np.shape(p)[-1])
     return value(loss(y, np.asarray(p, "float32"), **weights))
 
 
@@ -132,6 +158,7 @@ def traced(loss, y, p, sample_weight=None, **options):
 
     `options` are those of `tf.function`.
     """
+    y = as_read(loss, y, np.shape(p)[-1])
     arguments = (y, p) if sample_weight is None else (y, p, sample_weight)
     arguments = tuple(np.asarray(x) for x in arguments)
     if keras.backend.backend() == "jax":
@@ -158,7 +185,7 @@ def traced(loss, y, p, sample_weight=None, **options):
 def gradient(loss, y, p, sample_weight=None):
     """Returns the value and the gradient with respect to the predictions, on any backend."""
     backend = keras.backend.backend()
-    y, p = np.asarray(y), np.asarray(p)
+    y, p = np.asarray(as_read(loss, y, np.shape(p)[-1])), np.asarray(p)
     arguments = () if sample_weight is None else (np.asarray(sample_weight),)
     if backend == "tensorflow":
         import tensorflow as tf

@@ -43,9 +43,13 @@ def test_graph_xla_and_eager_agree(name, classes, xla):
         return value, tape.gradient(value, p)
 
     expected, slope = gradient(loss, labels, p)
-    dynamic = [tf.TensorSpec([None] * 3, "int32"), tf.TensorSpec([None, None, None, classes])]
+    y = helpers.as_read(loss, labels.astype("int32"), classes)
+    dynamic = [
+        tf.TensorSpec([None] * 3 + [*y.shape[3:]], y.dtype),
+        tf.TensorSpec([None, None, None, classes]),
+    ]
     options = {"jit_compile": True} if xla else {"input_signature": dynamic}
-    value, got = tf.function(step, **options)(tf.constant(labels, "int32"), tf.constant(p))
+    value, got = tf.function(step, **options)(tf.constant(y), tf.constant(p))
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     np.testing.assert_allclose(got, slope, rtol=1e-4, atol=1e-8)
 
@@ -57,14 +61,16 @@ def test_fit_in_mixed_precision_with_xla_then_save_and_load(name, classes, tmp_p
     model = small_model(classes)
     loss = make(name)
     model.compile("adam", loss=loss, jit_compile=True)
-    history = model.fit(x, labels, epochs=2, batch_size=2, verbose=0)
+    truth = helpers.as_read(loss, labels, classes)
+    history = model.fit(x, truth, epochs=2, batch_size=2, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert repr(loaded.loss) == repr(loss)
     assert loaded.loss.get_config() == loss.get_config()
     expected = run(loss, y, loaded.predict(x, verbose=0))
-    assert np.isclose(loaded.evaluate(x, y, batch_size=4, verbose=0), expected, rtol=1e-4)
+    truth = helpers.as_read(loss, y, classes)
+    assert np.isclose(loaded.evaluate(x, truth, batch_size=4, verbose=0), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", helpers.few(helpers.CLASSES, "Dice", "BinaryFocal", "MCC"))
@@ -73,6 +79,7 @@ def test_weights_through_fit_and_through_a_data_set_equal_the_call(name, rng):
     model = small_model(3)
     pixels = name not in helpers.SHAPE
     loss = make(name) if pixels else make(name, per_image=True)
+    labels = helpers.as_read(loss, labels, 3)
     model.compile("sgd", loss=loss)
     predicted = model.predict(x, verbose=0)
     forms = [rng.random(4)] + ([rng.random((4, 8, 6)), rng.random((4, 8, 6, 1))] if pixels else [])

@@ -130,6 +130,41 @@ def ohem(y, p, valid=None, threshold=0.7, min_kept=0.0625):
     return categorical_crossentropy(y, p, valid=kept.astype(float))
 
 
+def signed_distance(y, valid=None, spacing=(1, 1)):
+    """The distance of every pixel to the nearest on the other side, among all pairs of pixels."""
+    valid = np.ones(y.shape[:3], bool) if valid is None else valid.astype(bool)
+    places = np.stack(np.meshgrid(*map(np.arange, y.shape[1:3]), indexing="ij"), -1) * spacing
+    result = np.zeros(y.shape)
+    for b, c in itertools.product(range(y.shape[0]), range(y.shape[-1])):
+        inside = valid[b] & (y[b, ..., c] > 0.5)
+        outside = valid[b] & ~inside
+        if inside.any() and outside.any():
+            apart = places[:, :, None] - places[inside], places[:, :, None] - places[outside]
+            to_class, to_rest = (np.sqrt((d**2).sum(-1)).min(-1) for d in apart)
+            result[b, ..., c] = np.where(inside, -to_rest, to_class) * valid[b]
+    return result
+
+
+def boundary_distance(y, p, w=None, valid=None, class_weights=None):
+    each = np.average(p * signed_distance(y, valid), axis=-1, weights=class_weights)
+    return pixel_mean(each, w, valid)
+
+
+def skeleton_recall(y, p, w=None, per_image=False, class_weights=None, smooth=1.0):
+    results = []
+    for y_, p_, w_ in groups(y, p, w, per_image):
+        total = weight = 0.0
+        for c in range(y.shape[-1]):
+            length = math.fsum(w_ * y_[:, c])
+            if length:
+                found = math.fsum(w_ * np.minimum(y_[:, c], p_[:, c]))
+                k = 1 if class_weights is None else class_weights[c]
+                total += k * (1 - (found + smooth) / (length + smooth))
+                weight += k
+        results.append(total / weight if weight else 0.0)
+    return np.mean(results)
+
+
 def jaccard_of_errors(wrong, truth):
     """Returns the set function: 1 - |truth minus wrong| / |truth united with wrong|."""
     union = np.sum(truth | wrong)
