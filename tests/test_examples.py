@@ -291,6 +291,7 @@ def test_notebook_defines_every_name_that_it_uses(program):
 # ---------------------------------------------------------------- one from end to end
 
 
+@pytest.mark.slow
 def test_clouds_from_a_folder_to_a_submission(sets, tmp_path, capsys):
     short = ["--quick", "--epochs", "1", "--size", "32", "--batch-size", "4"]
     clouds.main([*short, "--data", str(sets["clouds"]), "--output", str(tmp_path)])

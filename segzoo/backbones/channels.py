@@ -12,7 +12,8 @@ kernel `K_c` made of it is
 The first line is a kernel for channel i. The second is a constant of every tap of the kernel. It
 cannot become a bias, because it must vanish where a tap meets zero padding; it is the kernel of
 one more input channel that is all ones (`ImageNormalization(constant_channel=True)`), needed only
-where the colors' means differ.
+where the colors' means differ. Two channels get two such planes, the second without a say: with
+one, the kernel would have three input channels, and a file of RGB would fit it by its shapes alone.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -52,7 +53,7 @@ def adapt_kernel(
     channels: int,
     mean: float | Sequence[float] = 0.0,
     std: float | Sequence[float] = 1.0,
-    constant_channel: bool = False,
+    constant_channel: bool | int = False,
 ) -> np.ndarray:
     """Turn the kernel of an RGB network's first convolution into one for `channels` channels.
 
@@ -64,10 +65,10 @@ def adapt_kernel(
         channels: number of channels of the image.
         mean: the normalization's mean, one number or three. Defaults to 0.
         std: the normalization's standard deviation, one number or three. Defaults to 1.
-        constant_channel: whether the input has a plane of ones behind its channels.
+        constant_channel: whether the input has a plane of ones behind its channels, or how many.
 
     Returns:
-        Array of shape (height, width, channels or channels + 1, filters), of the kernel's type.
+        Array of shape (height, width, channels + constant_channel, filters), of the kernel's type.
 
     Example:
         >>> import numpy as np
@@ -85,8 +86,25 @@ def adapt_kernel(
     if constant_channel:
         offsets = shares * (own_mean[:, None] - rgb_mean)  # (channels, 3)
         ones = np.einsum("hwcf,ic->hwf", wide, offsets)
-        adapted = np.concatenate([adapted, ones[:, :, None]], axis=2)
+        planes = np.zeros((*ones.shape[:2], int(constant_channel), ones.shape[2]))
+        planes[:, :, 0] = ones
+        adapted = np.concatenate([adapted, planes], axis=2)
     return adapted.astype(kernel.dtype)
+
+
+def constant_planes(channels: int, mean: float | Sequence[float] = 0.0) -> int:
+    """Return how many planes of ones an image needs behind its channels.
+
+    Args:
+        channels: number of channels of the image.
+        mean: the normalization's mean, one number or three. Defaults to 0.
+
+    Example:
+        >>> [constant_planes(channels, (10.0, 20.0, 60.0)) for channels in (1, 2, 3, 4)]
+        [1, 2, 0, 1]
+    """
+    needed = channels != 3 and np.ptp(mean) > 0
+    return (2 if channels == 2 else 1) if needed else 0
 
 
 def kernel_adapter(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:

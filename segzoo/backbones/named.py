@@ -13,7 +13,7 @@ import numpy as np
 from segzoo.backbones import graph, measure
 from segzoo.backbones._near import near
 from segzoo.backbones._rows import NORMALIZATIONS, TERMS, BackboneInfo, Published, Variant
-from segzoo.backbones.channels import adapt_kernel
+from segzoo.backbones.channels import adapt_kernel, constant_planes
 from segzoo.backbones.pytorch import Reading, reading
 from segzoo.backbones.rebuild import Scale
 from segzoo.backbones.recursion import room_for_deep_graphs
@@ -145,13 +145,9 @@ def _normalize(image, statistics: dict[str, Any]):
     # Channels other than red, green and blue share one mean; where the colors' means differ, the
     # adapted first convolution needs a constant (see `channels`). This does not depend on the
     # weights, so that weights of the whole model fit whatever the backbone was built with.
-    constant = _has_constant(image.shape[-1], statistics)
+    constant = constant_planes(image.shape[-1], statistics.get("mean", 0.0))
     layer = ImageNormalization(**statistics, constant_channel=constant, name="preprocessing")
     return layer(image)
-
-
-def _has_constant(channels: int, statistics: dict[str, Any]) -> bool:
-    return channels != 3 and np.ptp(statistics.get("mean", 0.0)) > 0
 
 
 def _taps(row, made: graph.Graph, features, depth) -> tuple[str, ...]:
@@ -228,16 +224,9 @@ def _carry_over(pairs: graph.Pairs, channels: int, statistics: dict[str, Any]) -
             # The kernel's colors are in the order of the trained network, which is BGR for some.
             if statistics.get("reverse_channels"):
                 kernel = kernel[:, :, ::-1]
-            values = [
-                adapt_kernel(
-                    kernel,
-                    channels,
-                    statistics.get("mean", 0.0),
-                    statistics.get("std", 1.0),
-                    _has_constant(channels, statistics),
-                ),
-                *rest,
-            ]
+            mean, std = statistics.get("mean", 0.0), statistics.get("std", 1.0)
+            planes = constant_planes(channels, mean)
+            values = [adapt_kernel(kernel, channels, mean, std, planes), *rest]
         elif values and values[0].shape != tuple(new.weights[0].shape):
             values[0] = np.swapaxes(values[0], 2, 3)  # grouped (h, w, 1, C) -> depthwise
         new.set_weights(values)

@@ -24,8 +24,8 @@ class ImageNormalization(keras.layers.Layer):
         std: number or three numbers, > 0. Defaults to 1.
         reverse_channels: whether an RGB image leaves as BGR, which networks converted from Caffe
             expect. Images with another number of channels keep their order. Defaults to False.
-        constant_channel: whether a plane of ones is appended. A convolution behind it can then
-            carry a constant that vanishes on its zero padding, which a bias cannot (see
+        constant_channel: whether a plane of ones is appended, or how many. A convolution behind it
+            can then carry a constant that vanishes on its zero padding, which a bias cannot (see
             `segzoo.backbones`). Defaults to False.
         **kwargs: of `keras.layers.Layer`.
 
@@ -33,7 +33,7 @@ class ImageNormalization(keras.layers.Layer):
         inputs: image (B, H, W, C) of any integer or floating type.
 
     Returns:
-        (B, H, W, C), or (B, H, W, C + 1) with the constant channel.
+        (B, H, W, C), or (B, H, W, C + 1) with a constant channel.
 
     Raises:
         ValueError: when `mean` or `std` is neither one number nor three, or `std` is not positive.
@@ -52,7 +52,7 @@ class ImageNormalization(keras.layers.Layer):
         mean: float | Sequence[float] = 0.0,
         std: float | Sequence[float] = 1.0,
         reverse_channels: bool = False,
-        constant_channel: bool = False,
+        constant_channel: bool | int = False,
         **kwargs: Any,
     ):
         # Without this Keras would round the image to the compute type before `call` sees it.
@@ -84,7 +84,8 @@ class ImageNormalization(keras.layers.Layer):
         if self.reverse_channels and channels == 3:
             x = ops.flip(x, axis=-1)
         if self.constant_channel:
-            x = ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
+            ones = ops.ones_like(x[..., :1])
+            x = ops.concatenate([x] + [ones] * int(self.constant_channel), axis=-1)
         return ops.cast(x, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):

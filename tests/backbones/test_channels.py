@@ -41,6 +41,7 @@ def test_repeated_colors_give_the_rgb_response(rgb, channels):
     assert networks.relative_difference(ours, expected) < 1e-5
 
 
+@pytest.mark.slow
 def test_without_preprocessing_the_kernel_alone_is_adapted(rgb):
     name, options, _ = rgb
     images = networks.image(40, 33, channels=1) / 128 - 1

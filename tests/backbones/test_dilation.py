@@ -23,7 +23,7 @@ def at_removed_stride(dense, original, step):
     return min(found)
 
 
-@pytest.mark.parametrize("name", networks.each())
+@pytest.mark.parametrize("name", networks.each(quick=["resnet18"]))
 def test_dense_map_at_the_removed_stride_is_the_original_map(name, record_property):
     row = backbones.info(name)
     original = networks.built(name)

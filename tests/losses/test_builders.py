@@ -16,7 +16,8 @@ def every_loss(classes):
     return sum(make(n) for n in names if classes == 1 or n != "LovaszHinge")
 
 
-@pytest.mark.parametrize("classes", [3, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [3, 1])
 def test_every_loss_trains_a_model(classes, rng):
     case = TINY["FCN"]
     model, loss = case(classes, (40, 36, 3)), every_loss(classes)
@@ -31,7 +32,8 @@ def test_every_loss_trains_a_model(classes, rng):
     assert np.mean(moved) > 0.9
 
 
-@pytest.mark.parametrize("backbone", ["backbone", pytest.param("own", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["backbone", "own"])
 def test_deep_supervision_of_unet_plus_plus_takes_a_loss_for_each_output(backbone, rng):
     model = models.UNetPlusPlus(
         None if backbone == "own" else tiny_backbone(),

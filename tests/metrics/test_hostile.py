@@ -68,7 +68,9 @@ def check(step, made, classes, dense):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize(("classes", "dense"), [(1, True), (3, False)])
+@pytest.mark.parametrize(
+    ("classes", "dense"), [(3, False), pytest.param(1, True, marks=pytest.mark.slow)]
+)
 def test_a_wrong_batch_makes_every_class_nan_in_a_graph(classes, dense):
     made = every_metric(classes)
     check(compiled(made), made, classes, dense)

@@ -62,8 +62,10 @@ def test_any_thresholds_count_as_comparisons(thresholds, values):
     np.testing.assert_array_equal(got, (values[:, None] > edges).sum(axis=1))
 
 
-@pytest.mark.parametrize("average", ["macro", "micro", "weighted", "per_image"])
-@pytest.mark.parametrize("score", ["iou", "dice", "f_score"])
+@pytest.mark.parametrize(
+    ("score", "average"),
+    [("iou", "macro"), ("dice", "micro"), ("f_score", "weighted"), ("iou", "per_image")],
+)
 def test_one_pass_finds_what_a_loop_of_passes_finds(average, score, rng):
     y_true = rng.integers(0, 2, (4, 6, 7, 3))
     y_true[0] = 0

@@ -69,6 +69,7 @@ def expected_logs(y_true, y_pred):
     }
 
 
+@pytest.mark.slow
 def test_evaluate_agrees_with_numpy_on_predictions(rng):
     x, y = dataset(rng)
     model = small_model()
@@ -164,7 +165,7 @@ def test_a_compiled_model_reloads_with_its_metrics(rng, tmp_path):
     x, y = dataset(rng)
     model = small_model()
     search = metrics.ThresholdSearch(5, empty_score=float("nan"), name="search")
-    compiled(model, metrics=[*every_metric(), search, metrics.dice_coef])
+    compiled(model, metrics=[*every_metric(), search, metrics.dice_coef], run_eagerly=True)
     before = model.evaluate(x, y, batch_size=4, return_dict=True, verbose=0)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
@@ -202,7 +203,7 @@ def test_mixed_precision_changes_nothing_but_the_predictions(rng):
     keras.config.set_dtype_policy("mixed_bfloat16")
     x, y = dataset(rng)
     model = small_model()
-    compiled(model, metrics=every_metric())
+    compiled(model, metrics=every_metric(), run_eagerly=True)
     logs = model.evaluate(x, y, batch_size=4, return_dict=True, verbose=0)
     for key, value in expected_logs(y, model.predict(x, batch_size=4, verbose=0)).items():
         assert logs[key] == pytest.approx(value, abs=1e-6), key

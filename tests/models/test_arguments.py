@@ -11,6 +11,7 @@ from segzoo import models
 from tests.cases import MODELS, SMALL, TINY, tiny_backbone
 
 # What a shared argument means, in every builder that has it. A builder may go on from there.
+slow = pytest.mark.slow
 SHARED = {
     "backbone": "a name from `segzoo.backbones.names()`, or a `keras.Model` whose outputs are "
     "feature maps, finest first.",
@@ -113,7 +114,13 @@ def of_numpy(value):
     return np.int64(value) if isinstance(value, int) else np.float32(value)
 
 
-@pytest.mark.parametrize("name", [*TINY, "UNetPlusPlus-own-deep", "DeepLabV3-separable"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ("FPN", "UNet", "DeepLabV3Plus") else [slow])
+        for name in [*TINY, "UNetPlusPlus-own-deep", "DeepLabV3-separable"]
+    ],
+)
 def test_numbers_of_numpy_are_numbers(name, tmp_path):
     case = SMALL[name]
     defaults = {k: p.default for k, p in PARAMETERS[case.builder].items()}

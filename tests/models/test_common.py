@@ -74,7 +74,9 @@ def test_odd_sizes_fit_whatever_the_padding_of_the_backbone(case, rng):
 
 
 @pytest.mark.parametrize("case", each("sizes", TINY, {}))
-@pytest.mark.parametrize("backbone", ["rounding-down", "tiny-dilated"])
+@pytest.mark.parametrize(
+    "backbone", ["rounding-down", pytest.param("tiny-dilated", marks=pytest.mark.slow)]
+)
 def test_a_backbone_that_rounds_down_or_is_dilated_fits_too(case, backbone, rng):
     model = case.on(backbone)(2)
     for y in numpy(model(case.images(rng, 1, 47, 63, 3))):
@@ -140,6 +142,9 @@ def test_every_trainable_weight_has_a_gradient(case, rng):
 
     model = case(3, (64, 96, 3))
     x, target = case.images(rng, 3, 64, 96, 3), rng.uniform(size=(3, 64, 96, 3))
+    for weight in model.trainable_variables:  # a ReLU of one channel is dead half of the time
+        if len(weight.shape) == 4 and weight.shape[-1] == 1:
+            weight.assign(keras.ops.abs(weight))
     take_statistics(model, x)
     for training in (False, True):
         with tf.GradientTape() as tape:
@@ -173,6 +178,7 @@ def test_a_step_of_fit_logs_the_loss_and_lowers_it(case, rng):
     model.compile(keras.optimizers.SGD(1e-3), [loss] * heads)
     x, y = case.images(rng, 2, 47, 63, 3), rng.integers(0, 3, (2, 47, 63, 1))
     expected = sum(float(loss(y, p)) for p in as_list(model(x, training=True)))
+    model.optimizer.build(model.trainable_variables)  # otherwise the step is traced twice
     first, second = model.fit(x, [y] * heads, epochs=2, verbose=0).history["loss"]
     if not any(isinstance(layer, keras.layers.Dropout) for layer in model.layers):
         assert first == pytest.approx(expected, rel=1e-4)

@@ -37,7 +37,7 @@ def count(variables):
         ("UPerNet", {"decoder_filters": 256}, RESNET34, 8_312_832, 257),
         ("UPerNet", {"decoder_filters": 256}, RESNET50, 13_768_704, 257),
         ("MANet", {}, RESNET34, 10_498_816, 17),
-        ("MANet", {}, RESNET50, 123_931_816, 17),
+        pytest.param("MANet", {}, RESNET50, 123_931_816, 17, marks=pytest.mark.slow),
     ],
 )
 def test_a_decoder_has_the_published_number_of_weights(builder, options, channels, decoder, head):

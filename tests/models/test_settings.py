@@ -15,7 +15,7 @@ import segzoo
 from tests.cases import LAYERS, SMALL, TINY, TWO_INPUTS, make_layer
 
 NAMES = [*TINY, "UNet-own-transpose", "UNetPlusPlus-own-deep"]
-QUICK = ["DeepLabV3", "LinkNet", "UNet-own-transpose"]
+QUICK = ["LinkNet", "UNet-own-transpose"]
 OTHERS = [name for name in NAMES if name not in QUICK]
 # Layers and operations that ask Keras's settings where the channels are unless they are told.
 PLACED = re.compile(

@@ -108,6 +108,7 @@ def test_other_classes_start_a_fresh_classifier(small, caplog):
     assert all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
 
+@pytest.mark.slow
 def test_a_saved_model_comes_back_without_the_checkpoint(tmp_path, small):
     _, _, model = small
     path, outputs = tmp_path / "model.keras", tmp_path / "outputs.npy"

@@ -14,7 +14,9 @@ from segzoo.layers import ConvBlock
 from segzoo.models import FCN, UNet, UNetPlusPlus
 from segzoo.models._assembly import CLASSIFIERS
 from segzoo.weights import load_weights
+from tests.backbones import networks
 
+slow = pytest.mark.slow
 ENDINGS = ("keras", "weights.h5", "h5")
 
 
@@ -106,7 +108,10 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+QUICK = ["transpose into bilinear", "group into layer", "preprocessing into none"]
+
+
+@pytest.mark.parametrize("form", networks.each(FORMS, QUICK))
 def test_a_file_of_another_form_is_refused_by_name(tmp_path, form):
     source, build, pattern = FORMS[form]
     model = build()
@@ -206,17 +211,25 @@ def test_a_classifier_that_differs_in_more_than_classes_is_refused(tmp_path):
         assert_refused(model, path, "does not fit")
 
 
-@pytest.mark.parametrize("preprocessing", [True, False])
-@pytest.mark.parametrize("backbone", ["vgg16", "resnet18"])
+@pytest.mark.parametrize(
+    ("backbone", "preprocessing"),
+    [
+        ("resnet18", True),
+        pytest.param("resnet18", False, marks=slow),
+        pytest.param("vgg16", True, marks=slow),
+        pytest.param("vgg16", False, marks=slow),
+    ],
+)
 def test_other_channels_adapt_the_first_convolution(tmp_path, rng, backbone, preprocessing):
     options = {"backbone": backbone, "preprocessing": preprocessing}
     rgb = on_resnet(**options)
     rgb.save_weights(tmp_path / "a.weights.h5")
-    gray = on_resnet(1, **options, weights=tmp_path / "a.weights.h5")
     x = rng.uniform(0, 255 if preprocessing else 1, (1, 64, 64, 1)).astype("float32")
     expected = keras.ops.convert_to_numpy(rgb(np.repeat(x, 3, -1)))
-    got = keras.ops.convert_to_numpy(gray(x))
-    np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
+    for channels in (2, 1):
+        gray = on_resnet(channels, **options, weights=tmp_path / "a.weights.h5")
+        got = keras.ops.convert_to_numpy(gray(np.repeat(x, channels, -1)))
+        np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
     # A file of other channels is not one of an RGB network, but fits its own.
     gray.save_weights(tmp_path / "gray.weights.h5")
     assert_refused(rgb, tmp_path / "gray.weights.h5", r"the model has .*the file has .*kernel|vars")
