@@ -157,6 +157,10 @@ def test_no_page_names_an_address_of_this_repository():
         assert not re.search(r"(github|gitlab|readthedocs|pypi)\.\w+/\S*segzoo", page.read_text())
 
 
+def test_the_citation_names_this_version():
+    assert f"\nversion: {segzoo.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
 def test_the_table_of_models_has_every_row_and_counts_parameters_right():
     """The cheapest rows of the measured table, built anew."""
     table = (DOCS / "models.md").read_text()
