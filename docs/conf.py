@@ -17,6 +17,8 @@ exclude_patterns = ["_build", "figures"]
 html_theme = "furo"
 html_title = "segzoo"
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["segzoo.css"]
 
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
