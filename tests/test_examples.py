@@ -78,6 +78,7 @@ def sets(tmp_path_factory) -> dict[str, Path]:
     }
 
 
+@pytest.mark.slow
 def test_flood_set_reads_back_as_painted(sets):
     table = shared.read_csv(sets["flood"] / "metadata.csv")
     assert table[3] == {"Image": "3.jpg", "Mask": "3.png"} and len(table) == 10
@@ -92,6 +93,7 @@ def test_flood_set_reads_back_as_painted(sets):
     assert 0.1 < masks.mean() < 0.6
 
 
+@pytest.mark.slow
 def test_clouds_set_reads_back_as_painted(sets):
     runs = clouds.read_table(sets["clouds"] / "train.csv")
     assert len(runs) == 9 and all(list(row) == list(clouds.CLOUD_TYPES) for row in runs.values())
@@ -102,6 +104,7 @@ def test_clouds_set_reads_back_as_painted(sets):
         assert decoded.sum() == 16 * masks[..., kind].sum()
 
 
+@pytest.mark.slow
 def test_batches_of_clouds_hold_every_image_once(sets):
     runs = clouds.read_table(sets["clouds"] / "train.csv")
     data = clouds.Clouds(sets["clouds"] / "train_images", runs, runs, (64, 96), 4, 3, shuffle=True)
@@ -116,6 +119,7 @@ def test_batches_of_clouds_hold_every_image_once(sets):
     assert sorted(data.names) == sorted(runs) and data.names != list(runs)
 
 
+@pytest.mark.slow
 def test_streets_set_reads_back_as_painted(sets):
     images, labels = streets.read_pairs(sets["streets"] / "train", 256)
     held_out, _ = streets.read_pairs(sets["streets"] / "val", 64)
@@ -126,6 +130,7 @@ def test_streets_set_reads_back_as_painted(sets):
     assert len(np.unique(labels)) == 13
 
 
+@pytest.mark.slow
 def test_roofs_set_reads_back_as_painted(sets):
     images, masks = roofs.read_training(sets["roofs"] / "training", 256)
     rng = np.random.default_rng(5)
@@ -136,6 +141,7 @@ def test_roofs_set_reads_back_as_painted(sets):
     assert len(list((sets["roofs"] / "test/images/img").glob("*.tif"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("together", [False, True])
 def test_steel_set_reads_back_as_painted(sets, tmp_path, together):
     folder = sets["steel"]
@@ -151,6 +157,7 @@ def test_steel_set_reads_back_as_painted(sets, tmp_path, together):
         np.testing.assert_array_equal(segzoo.rle.decode_classes(encoded, (256, 1600)), masks)
 
 
+@pytest.mark.slow
 def test_steel_pipeline_flips_images_and_masks_together(sets):
     runs = steel.read_table(sets["steel"])
     plain, flipped = (
@@ -178,6 +185,7 @@ def color_score(images, truths, metric) -> float:
     return float(metric(truths[half:], prediction.astype("float32")))
 
 
+@pytest.mark.slow
 def test_color_alone_reaches_no_floor(sets):
     images, masks = flood.read_set(sets["flood"], 64)
     assert color_score(images, masks, segzoo.metrics.IoU()) < flood.FLOOR

@@ -11,7 +11,7 @@ from tests.backbones import networks
 NETWORKS = {"vgg16": "block2_conv2", "densenet121": "pool2_relu", "mobilenetv2": "block_3_expand"}
 
 
-@pytest.fixture(scope="module", params=networks.each(NETWORKS))
+@pytest.fixture(scope="module", params=networks.each(NETWORKS, []))
 def rgb(request, tmp_path_factory):
     """An RGB backbone up to an early map, where padding still shows, and a file of its weights."""
     name, tap = request.param, NETWORKS[request.param]

@@ -139,15 +139,18 @@ def test_a_variant_is_what_another_library_built():
     assert small("gates", input_shape=(65, 65, 3)).model.outputs[1].shape[1:3] == (17, 17)
 
 
-def test_random_weights_come_with_a_momentum_that_short_trainings_need():
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [("mobilenetv2", 0.999), pytest.param("resnet50", 0.99, marks=pytest.mark.slow)],
+)
+def test_random_weights_come_with_a_momentum_that_short_trainings_need(name, own):
     def momenta(name, **options):
         built = build_row(backbones.info(name), input_shape=(None, None, 3), **options)
         norms = [layer for layer in built.model.layers if hasattr(layer, "moving_mean")]
         return {norm.momentum for norm in norms}
 
-    for name, own in (("mobilenetv2", 0.999), ("resnet50", 0.99)):
-        assert momenta(name, weights=None) == {0.9}
-        assert momenta(name, weights=None, pretrained=True) == {own}
+    assert momenta(name, weights=None) == {0.9}
+    assert momenta(name, weights=None, pretrained=True) == {own}
 
 
 @pytest.mark.parametrize("channels", [1, 2])  # two and a plane of ones are not taken for RGB

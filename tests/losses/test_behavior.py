@@ -320,6 +320,7 @@ def test_labels_and_dense_targets_share_value_and_gradient(rng):
             np.testing.assert_allclose(of_labels[1], of_dense[1], rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_counts_beyond_two_to_the_24_keep_their_digits():
     import tensorflow as tf
 

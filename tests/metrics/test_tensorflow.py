@@ -27,7 +27,17 @@ def floats(result):
     return {"": np.asarray(result)}
 
 
-@pytest.mark.parametrize("index", range(len(ALL)), ids=[metric.name for metric in ALL])
+# The others are traced with fixed sizes in test_hostile.py, with open ones in the slow tests.
+QUICK = ("iou", "boundary_f1_score", "best_iou")
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pytest.param(k, id=metric.name, marks=[] if metric.name in QUICK else [pytest.mark.slow])
+        for k, metric in enumerate(ALL)
+    ],
+)
 @pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_graphs_of_any_size_agree_with_eager_mode(index, jit_compile, rng):
     make = ALL[index].from_config

@@ -239,6 +239,7 @@ def test_xception_at_both_output_strides_gives_the_published_output(tmp_path, rn
     path.unlink()  # 165 MB
 
 
+@pytest.mark.slow
 def test_mobilenet_gives_the_published_output_at_any_size(mobilenet, rng):
     reference, path, image, expected = mobilenet
     model = DeepLabV3Plus("mobilenetv2", 21, weights=path, activation=None)
@@ -259,7 +260,10 @@ def test_an_ordinary_deeplab_is_not_the_published_network():
     assert "low_level" in [layer.name for layer in model.layers]
 
 
-@pytest.mark.parametrize("weights, end", [("pascal_voc", ""), ("cityscapes", "_cityscapes")])
+@pytest.mark.parametrize(
+    "weights, end",
+    [("pascal_voc", ""), pytest.param("cityscapes", "_cityscapes", marks=pytest.mark.slow)],
+)
 def test_names_take_the_published_files_from_the_cache(
     mobilenet, tmp_path, monkeypatch, weights, end
 ):
@@ -300,6 +304,7 @@ def test_without_a_network_the_error_says_what_to_do(tmp_path, monkeypatch, back
     assert f"`{url.partition('/')[2]}` into {tmp_path / 'models'}" in message
 
 
+@pytest.mark.slow
 def test_other_classes_start_the_classifier_alone_and_the_log_says_so(mobilenet, caplog):
     reference, path, image, _ = mobilenet
     with caplog.at_level(logging.INFO, logger="segzoo"):

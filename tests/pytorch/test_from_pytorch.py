@@ -18,10 +18,7 @@ from tests.pytorch import by_name
 from tests.pytorch.published import Case, names
 
 # A few on the smallest network that is stored; the rest takes minutes.
-QUICK = {
-    *("smp-Unet-option-scse", "smp-FPN-option-concat", "smp-DeepLabV3Plus-option-depth4"),
-    *("smp-PAN-option-depth4", "transformers-segformer-b0"),
-}
+QUICK = {"smp-FPN-option-concat", "smp-DeepLabV3Plus-option-depth4", "transformers-segformer-b0"}
 CASES = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
     for name in names("smp-") + names("transformers-")
