@@ -79,7 +79,9 @@ WRONG = {
     "overlapping classes": (lambda x, y: (x, overlapping(y)), "several classes at"),
     "NaN in the image": (lambda x, y: (np.where(x < 9, np.nan, x), y), "`x` has NaN"),
     "another size": (lambda x, y: (x, y[:, :-1]), "`y` must be"),
-    "a small image": (lambda x, y: (x[:, :20], y[:, :20]), "at least 32 x 32"),
+    "height and width exchanged": (lambda x, y: (x, y.transpose(0, 2, 1)), "are exchanged"),
+    "one image without a batch": (lambda x, y: (x[0], y), "`x[None]`"),
+    "classes that begin at 1": (lambda x, y: (x, np.where(y == 255, y, y + 1)), "`y - 1`"),
 }
 
 
@@ -135,12 +137,18 @@ def test_two_metrics_of_one_key_are_named(batch):
 
 def test_images_in_0_to_1_are_named_where_the_model_normalizes_0_to_255(batch):
     x, y = batch
-    model = models.UNet("mobilenetv2", 3, backbone_weights=None)
+    image = keras.Input((None, None, 3))
+    normal = segzoo.layers.ImageNormalization(127.5, 127.5)
+    inner = keras.Model(image, normal(image), name="backbone")  # as in a builder
+    model = keras.Model(image, keras.layers.Conv2D(3, 1, activation="softmax")(inner(image)))
     model.compile("sgd", losses.Dice(ignore_class=255))
     assert segzoo.check_batch(model, x, y)
+    assert segzoo.check_batch(model, np.zeros_like(x), y)
     for scaled in (x / 255, (x * 256).astype("uint16")):
         with pytest.raises(ValueError, match=r"normalizes 0\.\.255"):
             segzoo.check_batch(model, scaled, y)
+    normal.mean, normal.std = 0.5, 0.2  # of images in 0..1
+    assert segzoo.check_batch(model, x / 255, y)
 
 
 def test_several_outputs_take_a_list_of_truths(batch):
@@ -164,3 +172,180 @@ def test_a_binary_mask_of_0_and_255_is_named(batch):
     with pytest.raises(ValueError, match="the value 255"):
         segzoo.check_batch(model, x, np.where(y == 1, 255, 0))
     assert segzoo.check_batch(model, x, (y == 1).astype("uint8")[..., None])
+
+
+def small(outputs, *names):
+    """A model of 3 channels with a convolution for each (classes, activation)."""
+    image = keras.Input((None, None, 3), name="image")
+    maps = [
+        keras.layers.Conv2D(classes, 1, activation=activation, name=name)(image)
+        for (classes, activation), name in zip(outputs, names, strict=True)
+    ]
+    return keras.Model(image, maps if len(maps) > 1 else maps[0])
+
+
+def message(model, *batch):
+    """What is wrong with a batch; empty where nothing is."""
+    try:
+        segzoo.check_batch(model, *batch)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+RIGHT = {
+    "labels with a last axis of one": lambda x, y: (x, y[..., None]),
+    "one-hot rows with void entries": lambda x, y: (
+        x,
+        np.where((y == 255)[..., None], 255, one_hot(y)),
+    ),
+    "weights of images": lambda x, y: (x, y, np.ones(2)),
+    "weights of pixels": lambda x, y: (x, y, np.ones((2, 40, 36, 1))),
+    "backend tensors": lambda x, y: tuple(map(keras.ops.convert_to_tensor, (x, y))),
+    "a tuple of one": lambda x, y: ((x,), (y,)),
+    "a mapping": lambda x, y: ({"image": x}, y),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_batch_in_any_form_passes(name, batch):
+    model = small([(3, "softmax")], "out")
+    loss = losses.Dice(ignore_class=255) + losses.CategoricalCrossentropy(ignore_class=255)
+    model.compile("sgd", loss, metrics=[metrics.IoU(ignore_class=255), *loss.parts])
+    assert message(model, *RIGHT[name](*batch)) == ""
+
+
+def test_right_models_pass(batch, rng):
+    x, y = batch
+    y = np.where(y == 255, 0, y)
+    dense = rng.integers(0, 2, (2, 40, 36, 3))
+    for activation, loss, metric, truth in (
+        # overlapping classes, of logits and of probabilities
+        (None, losses.BCEDice(from_logits=True), metrics.IoU(from_logits=True, multilabel=True), 0),
+        ("sigmoid", losses.BCEDice(), metrics.IoU(multilabel=True), 0),
+        ("sigmoid", "binary_crossentropy", "accuracy", 0),
+        # each class by itself, of exclusive classes
+        ("softmax", losses.BCEDice(), metrics.IoU(), 1),
+        ("softmax", "sparse_categorical_crossentropy", "acc", 1),
+        (None, keras.losses.SparseCategoricalCrossentropy(from_logits=True), None, 1),
+        # numbers that are no classes
+        (None, "mse", "mae", 2),
+        (None, lambda a, b: keras.ops.mean(keras.ops.abs(a - b)), None, 2),
+    ):
+        model = small([(3, activation)], "out")
+        model.compile("sgd", loss, metrics=None if metric is None else [metric])
+        target = (dense, y, rng.normal(size=dense.shape))[truth]
+        assert message(model, x, target) == "", (activation, loss)
+    soft = small([(1, "sigmoid")], "out")
+    soft.compile("sgd", losses.BCEDice(), metrics=[metrics.IoU()])
+    assert message(soft, x, rng.uniform(size=(2, 40, 36))) == ""
+    assert message(soft, np.zeros_like(x), np.zeros((2, 40, 36), bool)) == ""
+
+
+def test_a_mistake_of_keras_s_own_losses_and_metrics_is_named(batch):
+    x, y = batch
+    y = np.where(y == 255, 0, y)
+    for activation, loss, metric, said in (
+        (None, "sparse_categorical_crossentropy", None, "`from_logits=True`"),
+        (None, losses.dice_loss, None, "`dice_loss` takes probabilities"),
+        ("sigmoid", "sparse_categorical_crossentropy", None, "takes them as exclusive"),
+        ("softmax", losses.Dice(), keras.metrics.MeanIoU(3), "cuts scores to integers"),
+        ("softmax", losses.Dice(), metrics.IoU(class_names=["a", "b"]), "`iou`: `y_pred` has 3"),
+    ):
+        model = small([(3, activation)], "out")
+        model.compile("sgd", loss, metrics=None if metric is None else [metric])
+        assert said in message(model, x, y), said
+
+
+def test_who_does_not_ignore_a_value_is_named(batch):
+    model = compiled(metrics=[metrics.IoU(), metrics.DiceScore(ignore_class=255)])
+    assert "and not ignored by `iou`: give it `ignore_class=255` too" in message(model, *batch)
+
+
+def test_masks_of_one_class(batch):
+    x, y = batch
+    model = small([(1, "sigmoid")], "out")
+    model.compile("sgd", losses.BCEDice())
+    assert "if 255 is the object, `y > 127`" in message(model, x, np.where(y == 1, 255, 0))
+    assert "divided by 255?" in message(model, x, (y == 1) / 255)
+    assert "has 3 channels, the model 1 class; an RGB" in message(model, x, one_hot(y))
+
+
+def test_overlapping_classes_of_logits_need_metrics_that_take_them(batch):
+    x, y = batch
+    model = small([(3, None)], "out")
+    loss = losses.BinaryCrossentropy(from_logits=True)
+    model.compile("sgd", loss, metrics=[metrics.IoU(from_logits=True)])
+    dense = overlapping(np.where(y == 255, 0, y))
+    assert "but `iou` takes them as exclusive" in message(model, x, dense)
+
+
+def test_each_output_by_its_name(batch, rng):
+    x, y = batch
+    y = np.where(y == 255, 0, y)
+    lands = small([(3, "softmax"), (1, "sigmoid")], "land", "road")
+    heads = {"land": lands.outputs[0], "road": lands.outputs[1]}
+    pooled = keras.layers.GlobalAveragePooling2D()(lands.inputs[0])
+    present = keras.layers.Dense(3, "sigmoid", name="present")(pooled)
+    named = keras.Model(lands.inputs[0], {**heads, "present": present})
+    loss = {"land": losses.Dice(), "road": losses.BCEDice(), "present": "binary_crossentropy"}
+    named.compile("sgd", loss, metrics={"land": [metrics.IoU()], "road": [metrics.IoU(name="r")]})
+    truth = {"land": y, "road": y == 1, "present": rng.integers(0, 2, (2, 3))}
+    summary = segzoo.check_batch(named, x, truth)
+    assert "land: truth (2, 40, 36)" in summary and "present: truth (2, 3)" in summary
+    assert "road: `y` has the value 2" in message(named, x, {**truth, "road": y})
+    assert "nothing for the output 'road'" in message(named, x, {"land": y, "present": y[:, 0]})
+    lands.compile("sgd", [losses.Dice(), losses.BCEDice()], metrics=[[metrics.IoU()]] * 2)
+    weights = [np.ones(2), np.ones((2, 40, 36))]
+    assert message(lands, x, [y, y == 1], weights) == ""
+    assert "`y` must be a list of 2" in message(lands, x, y)
+    # Both would write the same keys.
+    classes = [metrics.IoU(average=None)]
+    lands.compile("sgd", [losses.Dice(), losses.BCEDice()], metrics=[classes, classes])
+    assert "keys iou" in message(lands, x, [y, y == 1])
+
+
+def test_two_images_into_one_encoder(batch):
+    x, y = batch
+    before, after = (keras.Input((None, None, 3), name=name) for name in ("before", "after"))
+    both = keras.layers.Concatenate()([before, after])
+    model = keras.Model([before, after], keras.layers.Conv2D(1, 1, activation="sigmoid")(both))
+    model.compile("sgd", losses.BCEDice())
+    assert segzoo.check_batch(model, [x, x], y == 1).count("images") == 2
+    assert message(model, {"before": x, "after": x}, y == 1) == ""
+    assert "after: `x` has 2 channels" in message(model, [x, x[..., :2]], y == 1)
+    assert "`x` must be a list of 2, one for each input" in message(model, x, y == 1)
+
+
+def test_what_stands_in_the_place_of_something_else(batch):
+    x, y = batch
+    y = np.where(y == 255, 0, y)
+    model = small([(3, "softmax")], "out")
+    model.compile("sgd", losses.Dice(), [metrics.IoU()])  # as older programs call it
+    assert "third argument of `compile` is `loss_weights`" in message(model, x, y)
+    loss = losses.Dice() + losses.CategoricalCrossentropy()
+    model.compile("sgd", loss, weighted_metrics=[metrics.iou_score, *loss.parts])
+    said = message(model, x, y, np.ones((2, 40, 36)))
+    for title in ("`iou_score`", "`dice`", "`categorical_crossentropy`"):
+        assert f"{title} cannot stand in `weighted_metrics`" in said
+    kept = losses.CategoricalCrossentropy(reduction="none")
+    model.compile("sgd", loss, weighted_metrics=[kept, metrics.IoU()])
+    assert message(model, x, y, np.ones((2, 40, 36))) == ""
+    # A loss that matches pixels has no use for their weights.
+    model.compile("sgd", losses.LovaszSoftmax())
+    assert "which have no weights of their own" in message(model, x, y, np.ones((2, 40, 36)))
+
+
+def test_the_model_in_use_is_left_as_it_is(batch):
+    model = compiled()
+    model.evaluate(*batch, verbose=0)
+    segzoo.check_batch(model, *batch)
+    assert all(not keras.ops.any(v) for m in model.metrics for v in m.variables)
+
+
+def test_an_image_below_32_is_named_for_builders_alone(batch):
+    x, y = batch[0][:, :20, :20], batch[1][:, :20, :20]
+    assert message(compiled(), x, y) == ""
+    model = models.UNet(None, 3, (None, None, 3), decoder_filters=(4, 4))
+    model.compile("sgd", losses.Dice(ignore_class=255))
+    assert "at least 32 x 32" in message(model, x, y)

@@ -1,7 +1,11 @@
 """Checks of arguments that layers, backbones and models share."""
 
+import difflib
 import operator
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import keras
 
 
 def as_int(value: Any) -> int | None:
@@ -20,3 +24,40 @@ def positive_int(argument: str, value: Any) -> int:
     if number is None or number < 1:
         raise ValueError(f"`{argument}` must be an int >= 1, received {argument}={value!r}")
     return number
+
+
+def items(value: Any) -> list[Any] | None:
+    """What a list, tuple or array holds; None of a number, a text or a mapping."""
+    several = isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
+    if not several or isinstance(value, str | bytes | Mapping):
+        return None
+    return list(value)
+
+
+def activation_function(argument: str, value: Any) -> Callable[..., Any]:
+    """The function of an activation's name, or ValueError with near names."""
+    return _from_keras(argument, value, keras.activations, "the name of an activation of Keras's")
+
+
+def regularizer(argument: str, value: Any) -> Any:
+    """The regularizer of a name, or ValueError with near names."""
+    return _from_keras(
+        argument, value, keras.regularizers, "None, a regularizer of Keras's or its name"
+    )
+
+
+def _from_keras(argument: str, value: Any, module: Any, due: str) -> Any:
+    try:
+        if isinstance(value, type) and not issubclass(value, keras.regularizers.Regularizer):
+            raise TypeError
+        return module.get(value)
+    except (TypeError, ValueError, AttributeError) as error:
+        known = [name for name in dir(module) if name[0] != "_" and name not in _FUNCTIONS]
+        close = difflib.get_close_matches(str(value), known, n=3, cutoff=0.6)
+        hint = f"; near names: {', '.join(map(repr, close))}" if close else ""
+        raise ValueError(
+            f"`{argument}` must be {due}, or a function, received {argument}={value!r}{hint}"
+        ) from error
+
+
+_FUNCTIONS = ("deserialize", "get", "serialize")

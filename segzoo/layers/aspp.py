@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 
-from segzoo.layers._arguments import positive_int
+from segzoo.layers._arguments import activation_function, positive_int, regularizer
 from segzoo.layers.blocks import ConvBlock, SeparableConvBlock
 from segzoo.layers.resize import ResizeLike
 
@@ -78,9 +78,9 @@ class AtrousSpatialPyramidPooling(keras.layers.Layer):
         self.separable = separable
         self.dropout = dropout
         self.normalization = normalization
-        self.activation = keras.activations.get(activation)
+        self.activation = activation_function("activation", activation)
         self.epsilon = epsilon
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.kernel_regularizer = regularizer("kernel_regularizer", kernel_regularizer)
 
         name, dtype = self.name, self.dtype_policy
         style = {

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from segzoo.layers import _dilated, activations
-from segzoo.layers._arguments import positive_int
+from segzoo.layers._arguments import activation_function, positive_int, regularizer
 from segzoo.layers.normalization import BatchNormalization
 
 NORMALIZATIONS = ("batch", "group", "layer", "instance", None)
@@ -30,6 +30,7 @@ def normalization_layer(
     the channels of each pixel, `"instance"` each channel of each image. `epsilon` of None means
     Keras's default, 1e-3.
     """
+    _check_normalization(kind)
     if epsilon is not None:
         kwargs["epsilon"] = epsilon
     if kind == "batch":
@@ -45,11 +46,14 @@ def normalization_layer(
         return keras.layers.LayerNormalization(**kwargs)
     if kind == "instance":
         return keras.layers.GroupNormalization(-1, **kwargs)
-    if kind is None:
-        return None
-    raise ValueError(
-        f"`normalization` must be one of {NORMALIZATIONS}, received normalization={kind!r}"
-    )
+    return None
+
+
+def _check_normalization(kind: Any) -> None:
+    if not (kind is None or isinstance(kind, str)) or kind not in NORMALIZATIONS:
+        raise ValueError(
+            f"`normalization` must be one of {NORMALIZATIONS}, received normalization={kind!r}"
+        )
 
 
 class _Block(keras.layers.Layer):
@@ -90,13 +94,14 @@ class _Block(keras.layers.Layer):
             )
         if epsilon is not None and not epsilon > 0:
             raise ValueError(f"`epsilon` must be above 0 or None, received epsilon={epsilon!r}")
+        _check_normalization(normalization)
         self.normalization = normalization
-        self.activation = keras.activations.get(activation)
+        self.activation = activation_function("activation", activation)
         self.epsilon = epsilon
         self.groups = None if groups is None else positive_int("groups", groups)
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.kernel_regularizer = regularizer("kernel_regularizer", kernel_regularizer)
 
     def _norm(self, channels: int, place: str = ""):
         # Group, layer and instance normalization have the same weights: their names tell files
@@ -132,11 +137,19 @@ class _Block(keras.layers.Layer):
         return self.normalization is None if self.use_bias is None else self.use_bias
 
     def build(self, input_shape) -> None:
+        self._channels = input_shape[-1]
         for layer in self.sublayers:
             layer.build(input_shape)
             input_shape = layer.compute_output_shape(input_shape)
 
     def call(self, x):
+        if x.shape[-1] not in (None, self._channels):
+            raise ValueError(
+                f"the block {self.name!r} must get {self._channels} "
+                f"channel{'s' * (self._channels != 1)}, received shape {tuple(x.shape)}; as the "
+                "first block of a model it gets the images, whose channels are the last entry of "
+                "the model's `input_shape`"
+            )
         for layer in self.sublayers:
             x = layer(x)
         return x

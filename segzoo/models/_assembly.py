@@ -10,14 +10,14 @@ Checks of arguments that builders share are here too.
 
 import numbers
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from segzoo.backbones.channels import kernel_adapter
 from segzoo.backbones.encoder import encoder
-from segzoo.layers._arguments import as_int, positive_int
+from segzoo.layers._arguments import as_int, items, positive_int
 from segzoo.models import _heads
 from segzoo.models._features import Features
 from segzoo.weights import load_weights
@@ -135,7 +135,7 @@ def check_input_shape(
     input_shape: Sequence[int | None],
 ) -> tuple[int | None, int | None, int]:
     """(height, width, channels) as ints, or ValueError."""
-    shape = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
+    shape = items(input_shape) or []
     sizes = [None if size is None else as_int(size) for size in shape]
     wrong = [n for n, size in zip(sizes, shape, strict=True) if n is None and size is not None]
     if len(shape) != 3 or wrong or sizes[2] is None or sizes[2] < 1:
@@ -154,7 +154,7 @@ def check_input_shape(
 
 def check_activation(activation: str | None, classes: int) -> str | None:
     """Raise ValueError unless `activation` is one that an output can have."""
-    if activation == "linear":  # Keras's word for none
+    if isinstance(activation, str) and activation == "linear":  # Keras's word for none
         return None
     check_option("activation", activation, ACTIVATIONS)
     if activation == "softmax" and classes == 1:
@@ -194,8 +194,7 @@ def check_rate(argument: str, value: float) -> float:
 
 def check_widths(argument: str, values: Sequence[int], least: int = 1) -> tuple[int, ...]:
     """`values` as a tuple of ints, or ValueError unless they are at least `least` widths."""
-    given = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else []
-    widths = [as_int(n) for n in given]
+    widths = [as_int(n) for n in items(values) or []]
     if len(widths) < least or any(n is None or n < 1 for n in widths):
         raise ValueError(
             f"`{argument}` must be at least {least} ints >= 1, received {argument}={values!r}"

@@ -4,10 +4,13 @@ import difflib
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, ParamSpec
 
 import keras
+
+from segzoo.layers._arguments import activation_function, items, regularizer
+from segzoo.weights.published import CHECKPOINTS
 
 P = ParamSpec("P")
 
@@ -50,6 +53,8 @@ def builder(function: Callable[P, keras.Model]) -> Callable[P, keras.Model]:
                 "`backbone_features` must be None with `backbone=None`, since the builder's own "
                 f"encoder is used as a whole; received {given['backbone_features']!r}"
             )
+        _check_loaded(given.get(known[0], default), given.get("backbone_weights"))
+        _check_published(function.__name__, given.get("weights"))
         return function(*args, **kwargs)
 
     return build
@@ -71,10 +76,38 @@ def _check_file(argument: str, value: Any) -> None:
 
 
 def _check_names(argument: str, value: Any) -> None:
-    listed = isinstance(value, Iterable) and not isinstance(value, str | bytes)
-    if value is not None and not (listed and all(isinstance(name, str) for name in value)):
+    names = items(value)
+    if value is not None and not (names and all(isinstance(name, str) for name in names)):
         raise ValueError(
             f"`{argument}` must be None or a list of layer names, received {argument}={value!r}"
+        )
+
+
+def _check_name(argument: str, value: Any) -> None:
+    if not (value is None or (isinstance(value, str) and value)):
+        raise ValueError(f"`{argument}` must be None or a text, received {argument}={value!r}")
+
+
+def _check_loaded(backbone: Any, weights: Any) -> None:
+    """Weights that nothing would load must not pass in silence; the default may."""
+    own = backbone is None
+    if (own or isinstance(backbone, keras.Model)) and weights not in (None, "imagenet"):
+        raise ValueError(
+            f"`backbone_weights` must be left out with {'None' if own else 'a keras.Model'} as "
+            "`backbone`: they are loaded into a named backbone alone, received "
+            f"backbone_weights={weights!r}. A file of the whole model is `weights`"
+        )
+
+
+def _check_published(name: str, weights: Any) -> None:
+    """A word that is no file must be a published checkpoint of the builder."""
+    known = {row.name for row in CHECKPOINTS if row.builder == name}
+    word = isinstance(weights, str) and not {".", "/", os.sep} & set(weights)
+    if word and weights not in known and not os.path.exists(weights):
+        offer = f" or the name of a published checkpoint ({', '.join(sorted(known))})"
+        raise ValueError(
+            f"`weights` must be the path of a file of the whole model{offer if known else ''}, "
+            f"received weights={weights!r}; weights of the backbone alone are `backbone_weights`"
         )
 
 
@@ -83,6 +116,9 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "backbone_features": _check_names,
     "weights": _check_file,
     "preprocessing": check_flag,
+    "block_activation": activation_function,
+    "kernel_regularizer": regularizer,
+    "name": _check_name,
 }
 
 

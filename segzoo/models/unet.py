@@ -11,12 +11,13 @@ MICCAI 2015, arXiv 1505.04597. With a backbone, its feature maps take the place 
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from segzoo import backbones
+from segzoo.layers._arguments import items
 from segzoo.models._assembly import Network, check_option, check_rate, check_widths
 from segzoo.models._attention import ATTENTIONS, gate_skip, recalibrate
 from segzoo.models._builder import builder
@@ -94,10 +95,8 @@ def _dropout(x, rate: float, place: str):
 
 def _dropout_rates(rates: float | Sequence[float], count: int) -> tuple[float, ...]:
     """One checked rate for each stage."""
-    if isinstance(rates, Iterable) and not isinstance(rates, str):
-        given = tuple(rates)
-    else:
-        given = (rates,) * count
+    several = items(rates)
+    given = (rates,) * count if several is None else tuple(several)
     if len(given) != count:
         raise ValueError(
             f"`decoder_dropout` must be one rate, or one for each of the {count} "

@@ -159,8 +159,8 @@ def test_a_bool_is_no_number_and_a_text_no_flag(name):
             wrong = {"activation": "tanh", "upsampling": "cubic", "merge": "mean"}.get(
                 argument, 5.5
             )
-        if argument in ("block_activation", "kernel_regularizer"):
-            continue  # Keras's own words for these
+            with pytest.raises(ValueError, match=f"`{argument}`"):
+                build(backbone, **{"classes": 2, argument: np.array([0.5, 2.0])})
         values = {"classes": 2, "input_shape": (64, 64, 3), argument: wrong}
         with pytest.raises(ValueError, match=f"`{argument}`"):
             build(backbone, **values)
@@ -175,6 +175,32 @@ WRONG = {
     "no shape": (lambda: models.UNet(None, 1, None), "`input_shape`.*None"),
     "a shape of one number": (lambda: models.UNet(None, 1, 64), "`input_shape`.*64"),
     "a shape of floats": (lambda: models.UNet(None, 1, (64.0, 64, 3)), r"`input_shape`.*64\.0"),
+    "a shape of no dimension": (lambda: models.UNet(None, 1, np.array(64)), "`input_shape`.*64"),
+    "a misspelled activation": (
+        lambda: models.UNet(None, block_activation="rellu"),
+        "`block_activation`.*'rellu'; near names: 'relu'",
+    ),
+    "a misspelled regularizer": (
+        lambda: models.UNet(None, kernel_regularizer="l3"),
+        "`kernel_regularizer`.*'l3'",
+    ),
+    "a number as a name": (lambda: models.UNet(None, name=5), "`name`.*5"),
+    "the backbone's weights for the whole": (
+        lambda: models.UNet("vgg16", weights="imagenet"),
+        "`weights`.*'imagenet'; weights of the backbone alone are `backbone_weights`",
+    ),
+    "weights that nothing would load": (
+        lambda: models.UNet(tiny_backbone(), backbone_weights="mine.weights.h5"),
+        "`backbone_weights` must be left out with a keras.Model.*mine",
+    ),
+    "weights for the own encoder": (
+        lambda: models.UNet(None, backbone_weights="mine.weights.h5"),
+        "`backbone_weights` must be left out with None.*mine",
+    ),
+    "color in a model of gray": (
+        lambda: models.UNet(None, 1, (64, 64, 1), decoder_filters=(4, 4))(np.zeros((1, 64, 64, 3))),
+        "must get 1 channel, received.*`input_shape`",
+    ),
     "one width": (lambda: models.UNet(None, decoder_filters=8), "`decoder_filters`.*8"),
     "a rate as a text": (lambda: models.UNet(None, decoder_dropout="a"), "`decoder_dropout`.*'a'"),
     "rates of the wrong number": (

@@ -78,6 +78,20 @@ def test_normalization_is_part_of_the_graph(small):
     np.testing.assert_allclose(got, expected, atol=1e-4 * expected.std())
 
 
+def test_other_channels_adapt_the_first_convolution_of_a_file_of_rgb(tmp_path, small):
+    _, folder, _ = small
+    gray = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 1)).astype("uint8")
+    expected = np.asarray(from_pytorch(folder, activation=None)(gray.repeat(3, -1)))
+    for channels in (1, 4):
+        model = from_pytorch(folder, activation=None, input_shape=(None, None, channels))
+        got = model(gray.repeat(channels, -1))
+        np.testing.assert_allclose(got, expected, atol=1e-4 * expected.std())
+    case = Case("smp-Unet-option-gray")
+    case.write(tmp_path)
+    with pytest.raises(ValueError, match=r"`input_shape` must be \(height, width, 1\)"):
+        from_pytorch(tmp_path, input_shape=(None, None, 3))
+
+
 def test_a_bare_state_dict_needs_a_configuration(tmp_path, small):
     case, _, model = small
     path = tmp_path / "roads.safetensors"

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from segzoo.backbones.channels import constant_planes, kernel_adapter
 from segzoo.backbones.named import Built, build_row
 from segzoo.backbones.registry import info
 from segzoo.layers import ImageNormalization
@@ -79,35 +80,56 @@ def assemble(
     """Build the network and load its weights; arguments as `from_pytorch`."""
     classes = recipe.classes if classes is None else positive_int("classes", classes)
     check_activation(activation, classes)
-    image = keras.Input(_shape(input_shape, recipe.channels), name="image")
-    x = image
-    if preprocessing:
-        x = ImageNormalization(**recipe.encoder.normalization, name="preprocessing")(image)
-    full = _encoder(recipe, tuple(image.shape[1:]))
-    backbone = keras.Model(full.model.inputs, full.model.outputs[: recipe.maps], name="backbone")
-    features = _features(x, recipe, backbone(x), full)
-    outputs = head(
-        recipe.decode(features),
-        image,
-        classes,
-        recipe.activation or "auto" if activation == "auto" else activation,
-        kernel_size=recipe.head_kernel,
-        full_size=recipe.full_size,
-        align_corners=recipe.align_corners,
-    )
-    model = keras.Model(image, outputs, name=name or recipe.name)
-    _load(checkpoint, model, full.model, recipe, features, fresh=classes != recipe.classes)
+    shape = _shape(input_shape, recipe.channels)
+
+    def network(shape: tuple[int | None, int | None, int]):
+        image = keras.Input(shape, name="image")
+        x = _normalize(image, recipe.encoder.normalization) if preprocessing else image
+        full = _encoder(recipe, tuple(x.shape[1:]))
+        maps = full.model.outputs[: recipe.maps]
+        backbone = keras.Model(full.model.inputs, maps, name="backbone")
+        features = _features(x, recipe, backbone(x), full)
+        outputs = head(
+            recipe.decode(features),
+            image,
+            classes,
+            recipe.activation or "auto" if activation == "auto" else activation,
+            kernel_size=recipe.head_kernel,
+            full_size=recipe.full_size,
+            align_corners=recipe.align_corners,
+        )
+        return keras.Model(image, outputs, name=name or recipe.name), full.model, features
+
+    model, full, features = network((*shape[:2], recipe.channels))
+    _load(checkpoint, model, full, recipe, features, fresh=classes != recipe.classes)
+    if shape[2] != recipe.channels:
+        rgb, (model, *_) = model, network(shape)
+        _adapt(model, rgb)
     return model
+
+
+def _normalize(image, statistics: Mapping[str, Any]):
+    constant = constant_planes(image.shape[-1], statistics["mean"])
+    return ImageNormalization(**statistics, constant_channel=constant, name="preprocessing")(image)
+
+
+def _adapt(model: keras.Model, rgb: keras.Model) -> None:
+    """Give a model the weights of the same network for RGB, its first convolution adapted."""
+    adapt = kernel_adapter(model)
+    for variable, source in zip(model.weights, rgb.weights, strict=True):
+        value = keras.ops.convert_to_numpy(source)
+        variable.assign(value if value.shape == variable.shape else adapt(value))
 
 
 def _shape(input_shape, channels: int) -> tuple[int | None, int | None, int]:
     if input_shape is None:
         return None, None, channels
     shape = check_input_shape(input_shape)
-    if shape[2] != channels:
+    if channels not in (3, shape[2]):
         raise ValueError(
             f"`input_shape` must be (height, width, {channels}), as the file has {channels} "
-            f"channels; received input_shape={input_shape}"
+            f"channels and only a file of RGB is adapted to others; received "
+            f"input_shape={input_shape}"
         )
     return shape
 

@@ -43,6 +43,11 @@ def open_checkpoint(
 
 def _locate(path: str | os.PathLike, needs_config: bool) -> tuple[pathlib.Path, pathlib.Path]:
     """The folder of the configuration and the file of the weights."""
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(
+            "`path` must be a folder, a safetensors file or 'hf://user/model', received "
+            f"path={path!r}"
+        )
     if os.fspath(path).startswith(_HUB):
         return _download(os.fspath(path), needs_config)
     place = pathlib.Path(path)

@@ -36,8 +36,9 @@ def from_pytorch(
             "encoder_name": "resnet34", "classes": 1}`. What it lacks has the library's default.
         classes: int >= 1. Other than the file's, the classifier alone starts fresh. Defaults to
             the file's.
-        input_shape: (height, width, channels), height and width None or at least 32, channels the
-            file's. Defaults to an open size.
+        input_shape: (height, width, channels), height and width None or at least 32. Channels
+            other than three adapt the first convolution of a file of RGB, as `backbone_weights`
+            does; other files keep theirs. Defaults to an open size and the file's channels.
         activation: of the output. `"auto"` is the file's own, or sigmoid for one class and softmax
             for several; None gives logits. Defaults to `"auto"`.
         preprocessing: whether the model takes RGB in 0..255 and normalizes it with the mean and
