@@ -197,8 +197,10 @@ class Symmetry(keras.layers.Layer):
         exchange, rows, columns = SYMMETRIES[self.transform]
         if exchange:
             x = ops.transpose(x, (0, 2, 1, 3))
-        axes = [axis for axis, reverse in ((1, rows), (2, columns)) if reverse]
-        return ops.flip(x, axis=axes) if axes else x
+        for axis, reverse in ((1, rows), (2, columns)):
+            if reverse:
+                x = ops.flip(x, axis=axis)  # one at a time: Keras 3.8 takes no list on TensorFlow
+        return x
 
     def compute_output_spec(self, x):
         batch, height, width, channels = x.shape
