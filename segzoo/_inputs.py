@@ -35,6 +35,8 @@ def tensor_of(argument: str, values: Any, ignored: tuple[int, ...] = ()) -> Any:
     try:
         if isinstance(values, np.ndarray) and values.dtype in (np.int64, np.uint64):
             values = _narrow(values, ignored)
+        elif isinstance(values, np.ndarray) and values.dtype == np.float64:
+            values = values.astype(wide_dtype(), copy=False)  # some devices refuse the wider
         tensor = ops.convert_to_tensor(values)
         dtype = keras.backend.standardize_dtype(tensor.dtype)
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:

@@ -19,6 +19,14 @@ def divide(numerator: Any, denominator: Any, default: Any = 0.0) -> Any:
     return ops.where(nonzero, quotient, ops.cast(default, quotient.dtype))
 
 
+def mean_of_last(x: Any) -> Any:
+    """Returns the mean over the last axis, (..., C) to (...), in the precision of `x`.
+
+    `keras.ops.mean` goes through float32 on JAX and PyTorch.
+    """
+    return ops.sum(x, axis=-1) / x.shape[-1]
+
+
 def with_gradient(function: Callable[..., Any], gradient: Callable[..., Any]) -> Callable[..., Any]:
     """Returns `function(x, *constants)`, differentiated by x as `gradient` says.
 
@@ -72,12 +80,16 @@ def at_least_float32(*dtypes: Any) -> str:
 
 @functools.cache
 def wide_dtype() -> str:
-    """Returns "float64" where the backend has it, otherwise "float32" (JAX without 64 bit)."""
-    if keras.backend.backend() != "jax":
-        return "float64"
+    """Returns "float64" where backend and device have it, otherwise "float32".
+
+    JAX without 64 bit truncates, PyTorch on Apple's MPS refuses.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # JAX warns that it truncates, which is the question
-        probe = ops.convert_to_tensor(np.zeros((), "float64"))
+        try:
+            probe = ops.convert_to_tensor(np.zeros((), "float64"))
+        except (TypeError, RuntimeError):
+            return "float32"
     return keras.backend.standardize_dtype(probe.dtype)
 
 

@@ -7,6 +7,7 @@ only at run time, in eager mode, in graphs, under XLA and in exported models.
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from segzoo.layers._arguments import as_int, positive_int
@@ -19,14 +20,16 @@ def resize(x, height, width, interpolation: str = "bilinear", align_corners: boo
 
     With static sizes bilinear interpolation is `keras.ops.image.resize`, an operation that every
     converter knows. A size known only at run time makes that operation fail in a TensorFlow graph,
-    XLA has no gradient of its nearest form, and it knows no aligned corners; there the same
-    interpolation is a product with two matrices, one for each axis: y = R x Cᵀ.
+    XLA has no gradient of its nearest form, it knows no aligned corners, and ONNX gives some sizes
+    one row too few; there the same interpolation is a product with two matrices, one for each axis:
+    y = R x Cᵀ.
     """
     rows, columns, channels = x.shape[1:]
     static = _static(rows, columns, height, width)
     if static and (rows, columns) == (height, width):
         return x
-    if static and interpolation == "bilinear" and not align_corners:
+    exact = static and _from_ratio(rows, height) and _from_ratio(columns, width)
+    if exact and interpolation == "bilinear" and not align_corners:
         # In float32: XLA's gradient of the operation has no 16-bit form.
         y = ops.image.resize(
             ops.cast(x, "float32"), (height, width), "bilinear", data_format="channels_last"
@@ -44,25 +47,38 @@ def resize(x, height, width, interpolation: str = "bilinear", align_corners: boo
 
 
 def _weights(out_size, in_size, interpolation, align_corners, dtype):
-    """The (out_size, in_size) matrix of interpolation weights along one axis."""
-    out_float, in_float = ops.cast(out_size, "float32"), ops.cast(in_size, "float32")
-    # Without a type they would count in an integer as wide as floatx: int16 beside float16.
-    target = ops.cast(ops.arange(out_size, dtype="int32"), "float32")
-    source = ops.cast(ops.arange(in_size, dtype="int32"), "float32")
-    if align_corners:  # the centers of the corner pixels stay where they are
-        position = target * (in_float - 1.0) / ops.maximum(out_float - 1.0, 1.0)
-    else:  # pixel i covers [i, i + 1), so its center is at i + 1/2
-        position = (target + 0.5) * (in_float / out_float) - 0.5
+    """The (out_size, in_size) matrix of interpolation weights along one axis.
+
+    Positions are whole multiples of 1 / unit: as floats they would lose their digits in an exported
+    file of 16 or 8 bits, where an open size leaves them to be computed.
+    """
+    rows, columns = ops.cast(out_size, "int32"), ops.cast(in_size, "int32")
+    target = ops.arange(out_size, dtype="int32")[:, None]
+    source = ops.arange(in_size, dtype="int32")[None, :]
     if interpolation == "nearest_floor":  # in float32, as PyTorch has it
-        position = ops.floor(target * (in_float / out_float))
-        weights = ops.equal(position[:, None], source[None, :])
-    elif interpolation == "nearest":
-        nearest = ops.floor(position + 0.5)
-        weights = ops.equal(nearest[:, None], source[None, :])
-    else:
-        position = ops.clip(position, 0.0, in_float - 1.0)
-        weights = ops.relu(1.0 - ops.abs(position[:, None] - source[None, :]))
-    return ops.cast(weights, dtype)
+        ratio = ops.cast(columns, "float32") / ops.cast(rows, "float32")
+        nearest = ops.floor(ops.cast(target, "float32") * ratio)
+        return ops.cast(ops.equal(nearest, ops.cast(source, "float32")), dtype)
+    if align_corners:  # the centers of the corner pixels stay where they are
+        unit = 2 * ops.maximum(rows - 1, 1)
+        position = 2 * target * (columns - 1)
+    else:  # pixel i covers [i, i + 1), so its center is at i + 1/2
+        unit = 2 * rows
+        position = (2 * target + 1) * columns - rows
+    if interpolation == "nearest":
+        offset = position + unit // 2 - unit * source
+        return ops.cast(ops.logical_and(offset >= 0, offset < unit), dtype)
+    position = ops.minimum(ops.maximum(position, 0), unit * (columns - 1))
+    weights = ops.maximum(unit - ops.abs(position - unit * source), 0)
+    return ops.cast(ops.cast(weights, "float32") / ops.cast(unit, "float32"), dtype)
+
+
+def _from_ratio(in_size: int, out_size: int) -> bool:
+    """Whether the ratio of two sizes leads from one to the other once it is rounded to float32.
+
+    ONNX files store it so. 7 rows times 25 / 7 are 24.9999998 then, of which ONNX Runtime makes 24.
+    """
+    return int(float(np.float32(out_size / in_size)) * in_size) == out_size
 
 
 def size_of(x) -> tuple[Any, Any]:

@@ -293,8 +293,9 @@ def _mean_over_replicas(value: Any) -> Any:
 
     It has no other public door to that number than the reduction of a loss of its own.
     """
-    value = ops.reshape(value, (1,))
-    return _Mean(dtype=keras.backend.standardize_dtype(value.dtype))(value, value)
+    one = ops.ones((1,), value.dtype)
+    share = _Mean(dtype=keras.backend.standardize_dtype(value.dtype))(one, one)
+    return value * ops.cast(share, value.dtype)  # Keras computes in float32 on some backends
 
 
 def _leaves(loss: keras.losses.Loss) -> Iterator[SegmentationLoss]:

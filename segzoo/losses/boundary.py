@@ -9,7 +9,7 @@ from keras import ops
 
 from segzoo._arguments import flag, integer, number, one_of
 from segzoo._boundary import boundary_misses, pool, side_by_side
-from segzoo._numerics import divide
+from segzoo._numerics import divide, mean_of_last
 from segzoo._reading import Batch
 from segzoo.losses._base import SegmentationLoss
 from segzoo.losses._declare import LossOptions, OutlineOptions, ShapeOptions, as_function, register
@@ -47,7 +47,7 @@ class ShapeLoss(SegmentationLoss):
         # 1 - 2 P R / (P + R), without the subtraction that costs a small loss its digits
         wrong = precision * unrecalled + recall * imprecision
         losses = divide(wrong, precision + recall, default=1.0)
-        losses = ops.mean(losses, axis=-1)
+        losses = mean_of_last(losses)
         if self.per_image:
             return self._mean_over_images(batch, losses)
         return batch, losses[0], 1.0

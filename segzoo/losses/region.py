@@ -20,6 +20,7 @@ from segzoo._arguments import (
     one_of,
 )
 from segzoo._counts import Counts, soft_counts, tversky_distance
+from segzoo._numerics import mean_of_last
 from segzoo._reading import Batch
 from segzoo.losses._base import SegmentationLoss
 from segzoo.losses._declare import LossOptions, RegionOptions, as_function, register
@@ -64,11 +65,11 @@ class RegionLoss(SegmentationLoss):
             weights = ops.convert_to_tensor(weights, dtype=batch.dtype)
         if self.average == "micro":
             if weights is not None:
-                counts = counts.scaled(weights / ops.mean(weights))
+                counts = counts.scaled(weights / mean_of_last(weights))
             return ops.squeeze(self.class_losses(counts.sum(axis=-1, keepdims=True)), -1)
         losses = self.class_losses(counts)
         if weights is None:
-            return ops.mean(losses, axis=-1)
+            return mean_of_last(losses)
         return ops.sum(weights * losses, axis=-1) / ops.sum(weights)
 
 

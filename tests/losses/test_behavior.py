@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segzoo import losses
+from segzoo._numerics import wide_dtype
 from tests.backbones import networks
 from tests.losses import helpers
 from tests.losses.helpers import cases, data, gradient, make, run, traced, widest
@@ -353,3 +354,15 @@ def test_big_images(name):
     assert math.isfinite(result) and np.isfinite(slope).all()
     if name in helpers.COUNTING | helpers.PIXEL | {"BCEDice"}:
         np.testing.assert_allclose(result, helpers.ORACLES[name](y, p.astype(float)), rtol=1e-5)
+
+
+@pytest.mark.core
+def test_a_loss_in_float64_keeps_its_digits(rng):
+    if wide_dtype() == "float32":
+        return
+    p = rng.uniform(0.05, 0.95, (2, 6, 7, 3))
+    y = (rng.uniform(size=p.shape) > 0.5).astype("float64")
+    tp, wrong = (p * y).sum((0, 1, 2)), np.abs(p - y).sum((0, 1, 2))
+    expected = (1 - (2 * tp + 1) / (2 * tp + wrong + 1)).mean()
+    loss = losses.Dice(dtype="float64", multilabel=True)(y, p)
+    assert float(loss) == pytest.approx(expected, rel=1e-12)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from segzoo import metrics
+from segzoo import _numerics, metrics
 from segzoo._numerics import wide_dtype
 from segzoo.metrics import _counters
 from segzoo.metrics._counters import Counter
@@ -58,3 +58,11 @@ def test_one_pixel_after_two_to_the_24_is_counted():
         assert float(keras.ops.convert_to_numpy(iou.result())) == expected
         table = keras.ops.convert_to_numpy(matrix.result())
         np.testing.assert_array_equal(table, [[0, 0], [1, 2**24]])
+
+
+def test_a_device_that_refuses_float64_counts_in_float32(monkeypatch):
+    def refuse(*_):
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")  # PyTorch on Apple's MPS
+
+    monkeypatch.setattr(keras.ops, "convert_to_tensor", refuse)
+    assert _numerics.wide_dtype.__wrapped__() == "float32"

@@ -38,9 +38,18 @@ def test_onnx_of_published_networks_with_exact_gelu(backbone, tmp_path):
     export.onnx_agrees(model, tmp_path, export.SIZES["dynamic"])
 
 
+def test_onnx_resizes_by_ratios_that_are_not_whole(tmp_path):
+    # 7 times float32(25 / 7) is below 25, of which ONNX Runtime makes 24 rows.
+    image = keras.Input((25, 49, 3))
+    x = segzoo.layers.ConvBlock(2, 1)(image)[:, :7, :13]
+    y = segzoo.layers.ResizeLike()(x, image)
+    export.onnx_agrees(keras.Model(image, y), tmp_path, [(25, 49)])
+
+
 @pytest.mark.slow
 def test_onnx_of_a_fixed_size(tmp_path):
-    export.onnx_agrees(TINY["UNet"](3, (*export.STATIC, 3)), tmp_path, export.SIZES["static"])
+    size = (97, 131)
+    export.onnx_agrees(TINY["DeepLabV3Plus"](3, (*size, 3)), tmp_path, [size])
 
 
 @pytest.mark.parametrize("case", each("LiteRT", QUICK, TINY))
