@@ -22,23 +22,25 @@ backbone = backbones.build("resnet50", weights=None, output_stride=16)
 print([tuple(map.shape) for map in backbone.outputs])
 ```
 
-**Feature maps.** The taps are layers with a name, finest first; `backbone_features=[...]` picks
-others. A map of stride s has ceil(size / s) rows at any size, static or not, so that a decoder can
-line it up with the image. For this the padding of some networks differs from the published one:
+**Feature maps.** The taps are named layers, finest first; `backbone_features=[...]` chooses others.
+A map of stride s has ceil(size / s) rows at any size, static or open, so that a decoder can align
+it with the image. For this reason the padding of some networks differs from the published one:
 
-- networks that pad by their static size (MobileNet, NASNet) pad 'same', as a build of that very
-  size would;
+- networks whose padding depends on a static size (MobileNet, NASNet) pad 'same', as a network built
+  for that size would;
 - networks with a 'valid' stem (Xception, Inception, Inception-ResNet, NASNet) and pools or
   convolutions that drop an odd last row (VGG, DenseNet, ConvNeXt) pad 'same' too, and SENet's pool
-  keeps its odd last row. The weights stay valid; features differ near the border alone.
+  keeps its odd last row. The weights stay valid; features differ near the border only.
 
 **Output stride.** `output_stride=16` or `8` turns the later strides into dilation. The weights stay
 valid: the dense map, read at the removed stride, is the map of output stride 32, at every position
-and within float error. This holds for every local operator. A squeeze-and-excite gate (the
-networks marked *gates*) is a mean over the whole map, and stays the mean over what is now a denser
-map: there the identity holds with the gates held constant. Even windows (VGG, DenseNet, ConvNeXt)
-reach right and down, as they do with their stride. In a Mix Transformer all pixels of the denser
-map attend to the pixels of the original one. NASNet has 32 only.
+and within float error: read from the first pixel of each group, or from the last where a network
+that pads 'same' halves a map of even size. This holds for every local operator. A
+squeeze-and-excite gate (the networks marked *gates*) is a mean over the whole map, and stays the
+mean over what is now a denser map: there the identity holds with the gates held constant. Even
+windows (VGG, DenseNet, ConvNeXt) reach right and down, as they do with their stride. In a Mix
+Transformer all pixels of the denser map attend to the pixels of the original one. NASNet has 32
+only: `DeepLabV3Plus`, `DeepLabV3`, `PSPNet` and `PAN` take it with `output_stride=32`.
 
 **Channels.** With pretrained weights and other than three channels the first convolution is
 adapted: a gray image gives the response of the RGB network, and so does an image that repeats gray
@@ -46,15 +48,16 @@ or RGB in its channels. Channels beyond RGB are normalized with the mean of the 
 Where the colors' means differ (*caffe*, *torch*), a constant channel is appended to the normalized
 image, which keeps the response exact up to the border.
 
-**Weights.** `backbone_weights="imagenet"` downloads once into Keras's cache; `"noisy-student"`
-likewise. The path of a `.weights.h5`, `.keras` or Keras 2 `.h5` file works for every backbone.
+**Weights.** `backbone_weights="imagenet"` and `"noisy-student"` are downloaded once into Keras's
+cache. The path of a `.weights.h5`, `.keras` or Keras 2 `.h5` file works for every backbone, that of
+a `.safetensors` file for [many](weights.md#encoders-trained-in-pytorch).
 Mix Transformers have `"imagenet-nc"`, NVIDIA's weights for non-commercial use; nothing loads them
 unless that name is given.
 
-**Random weights.** With `weights=None` batch normalization has a momentum of 0.9. Keras's 0.99
-(0.999 in MobileNet) still carries the initial variance after a few hundred steps, so that a network
-trained from scratch scores well in training and at chance in validation. Networks with published
-weights keep their own.
+**Random weights.** With `weights=None`, batch normalization has a momentum of 0.9. Keras's 0.99
+(0.999 in MobileNetV2 and V3) still carries the initial variance after a few hundred steps, so that
+a network trained from scratch scores well in training and at chance in validation. Networks with
+published weights keep their own.
 
 **Which ResNet.** `"resnet50"` is Keras's, with Keras's weights: BGR, biases, the stride in the
 first 1x1 convolution. `"resnet50v1_5"` is torchvision's and timm's: RGB, no biases, the stride in
@@ -63,7 +66,7 @@ a few ordinary ones on TensorFlow's CPU, which has no gradient of them
 (`segzoo.layers.GroupedConv2D`).
 
 **Normalization** is the first layer (`preprocessing=True`): RGB in 0..255 of any type goes in.
-`preprocessing=False` leaves it to you.
+With `preprocessing=False` you normalize the image yourself.
 
 """
 

@@ -98,7 +98,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def errors(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """A grey image with false positives in red and misses in blue; masks (H, W) or (H, W, C)."""
+    """A gray image with false positives in red and misses in blue; masks (H, W) or (H, W, C)."""
     truth, prediction = (np.atleast_3d(mask).astype(bool) for mask in (truth, prediction))
     picture = np.repeat(image.mean(axis=-1, keepdims=True) / 255 * 0.6 + 0.2, 3, axis=-1)
     picture[(truth & ~prediction).any(axis=-1)] = (0.1, 0.4, 0.9)

@@ -172,7 +172,7 @@ def paint_street(rng):
         for brush, fill in zip(brushes, (tuple(map(int, color)), kinds.index(kind)), strict=True):
             getattr(brush, shape)(points, fill=fill, **options)
 
-    def grey(low, high):  # stone, asphalt, cars and coats share their colors
+    def gray(low, high):  # stone, asphalt, cars and coats share their colors
         return rng.uniform(low, high) + rng.uniform(-12, 12, 3)
 
     x0, y0 = rng.uniform(100, 156), rng.uniform(95, 120)  # the vanishing point
@@ -186,21 +186,21 @@ def paint_street(rng):
         y -= lift / distance
         put(kind, shape, [x - w, y - h, x + w, y], color)
 
-    put("sky", "rectangle", [0, 0, 256, 256], grey(120, 210) + np.array([0, 4, 12]))
+    put("sky", "rectangle", [0, 0, 256, 256], gray(120, 210) + np.array([0, 4, 12]))
     hills = [(x, y0 - rng.uniform(2, 34)) for x in range(0, 257, 32)]
     put("hill", "polygon", [(0, 256), *hills, (256, 256)], (84, 110, 70))
-    put("sidewalk", "rectangle", [0, y0, 256, 256], grey(80, 170))
+    put("sidewalk", "rectangle", [0, y0, 256, 256], gray(80, 170))
     edge = rng.uniform(110, 150)
     left, right = ground(1, -edge), ground(1, edge)
-    put("road", "polygon", [(x0 - 2, y0), (x0 + 2, y0), right, left], grey(70, 150))
+    put("road", "polygon", [(x0 - 2, y0), (x0 + 2, y0), right, left], gray(70, 150))
     for near, far in ((1, 1.25), (1.6, 2.1), (2.8, 4), (6, 9)):
         stripe = [ground(near, -4), ground(near, 4), ground(far, 4), ground(far, -4)]
-        put("lane", "polygon", stripe, grey(160, 215))
+        put("lane", "polygon", stripe, gray(160, 215))
 
     for side in (-1, 1):
         for distance in sorted(rng.uniform(1.1, 7, 5), reverse=True):
             far, wall = distance * 1.5, edge + rng.uniform(45, 70)
-            top, color = rng.uniform(160, 380), grey(85, 170)
+            top, color = rng.uniform(160, 380), gray(85, 170)
             (xa, ya), (xb, yb) = ground(distance, side * wall), ground(far, side * wall)
             corners = [(xa, ya), (xb, yb), (xb, yb - top / far), (xa, ya - top / distance)]
             put("building", "polygon", corners, color)
@@ -211,13 +211,13 @@ def paint_street(rng):
         if rng.random() < 0.6:
             (xa, ya), (xb, yb) = ground(1, side * (edge + 30)), ground(4, side * (edge + 30))
             rail = [(xa, ya), (xb, yb), (xb, yb - 30 / 4), (xa, ya - 30)]
-            put("fence", "polygon", rail, grey(100, 160))
+            put("fence", "polygon", rail, gray(100, 160))
         for distance in sorted(rng.uniform(1.2, 5, rng.integers(0, 3)), reverse=True):
             offset, size = side * (edge + 40), rng.uniform(45, 75)
             upright("vegetation", "ellipse", distance, offset, size, size, (78, 106, 60), lift=40)
         for distance in sorted(rng.uniform(1.1, 4, 2), reverse=True):
             offset = side * (edge + rng.uniform(12, 24))
-            upright("pole", "rectangle", distance, offset, 8, 130, grey(85, 130))
+            upright("pole", "rectangle", distance, offset, 8, 130, gray(85, 130))
             if rng.random() < 0.7:
                 color = rng.permutation([200, 70, 60])
                 upright("sign", "rectangle", distance, offset, 28, 28, color, lift=105)

@@ -54,7 +54,7 @@ def read_table(path: Path) -> dict[str, dict[str, str]]:
 
 
 class Clouds(keras.utils.PyDataset):
-    """Batches of grey images and their masks, read from disk as they are needed.
+    """Batches of gray images and their masks, read from disk as they are needed.
 
     An image is standardized to mean 0 and deviation 1. The last batch may be smaller: no image is
     left out. Each of the model's `outputs` gets the same masks.
@@ -76,8 +76,8 @@ class Clouds(keras.utils.PyDataset):
         return images, masks if self.outputs == 1 else (masks,) * self.outputs
 
     def image(self, name: str) -> np.ndarray:
-        grey = read_image(self.folder / name, self.size).mean(axis=-1, keepdims=True)
-        return ((grey - grey.mean()) / (grey.std() + 1e-6)).astype("float32")
+        gray = read_image(self.folder / name, self.size).mean(axis=-1, keepdims=True)
+        return ((gray - gray.mean()) / (gray.std() + 1e-6)).astype("float32")
 
     def masks(self, name: str) -> np.ndarray:
         masks = [segzoo.rle.decode(self.runs[name].get(t), FULL) for t in CLOUD_TYPES]
@@ -184,9 +184,9 @@ def main(argv=None) -> None:
     predictions = pruned.predict(images, verbose=0) > 0.5
     rows = []
     for image, truth, prediction in list(zip(images, masks, predictions, strict=True))[:4]:
-        grey = np.clip(image * 55 + 110, 0, 255)
-        colored = [overlay(grey, layer, COLORS) for layer in (truth, prediction)]
-        rows.append([grey[..., 0], *colored, errors(grey, truth, prediction)])
+        gray = np.clip(image * 55 + 110, 0, 255)
+        colored = [overlay(gray, layer, COLORS) for layer in (truth, prediction)]
+        rows.append([gray[..., 0], *colored, errors(gray, truth, prediction)])
     titles = ["image", f"truth ({', '.join(CLOUD_TYPES)})", "prediction", "errors (blue: missed)"]
     draw_rows(options.output / "predictions.png", titles, rows)
     draw_history(options.output / "learning_curve.png", history, key)

@@ -46,7 +46,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def pictures(count: int, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy grey pictures of one bright disc each, in 0..1, and the discs' masks."""
+    """Noisy gray pictures of one bright disc each, in 0..1, and the discs' masks."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size]
     center = rng.uniform(0.25 * size, 0.75 * size, (count, 2, 1, 1))

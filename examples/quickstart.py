@@ -95,7 +95,7 @@ def main() -> None:
     keras.utils.set_random_seed(options.seed)
     rng = np.random.default_rng(options.seed)
 
-    # 1. The data: one grey photograph in 0..255, its mask in 0 and 1.
+    # 1. The data: one gray photograph in 0..255, its mask in 0 and 1.
     photograph = data.coins()
     mask = label_coins(photograph)
     train = random_crops(photograph[:, :SPLIT], mask[:, :SPLIT], options.crops, options.size, rng)

@@ -68,7 +68,7 @@ def ignored_classes(ignore_class: Any) -> tuple[int, ...]:
     """Returns `ignore_class` (an integer, several, or `None`) as a tuple of integers.
 
     Raises:
-        ValueError: if it is, or holds, something else than integers.
+        ValueError: if it is not an integer, or holds anything but integers.
     """
     if ignore_class is None:
         return ()
@@ -211,7 +211,7 @@ def spelled_out(cls: Class, meanings: Mapping[str, str]) -> Class:
 
 
 def unknown_argument(owner: str, name: str, known: Iterable[str]) -> str:
-    """Returns the message for an argument that `owner` has not: the near ones, or all."""
+    """Returns the message for an argument that `owner` does not have: similar ones, or all."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     if near:

@@ -46,7 +46,7 @@ class Batch:
 
     @property
     def dtype(self) -> str:
-        """The dtype of the maths."""
+        """The dtype of the math."""
         return keras.backend.standardize_dtype(self.scores.dtype)
 
     @property

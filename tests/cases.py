@@ -337,7 +337,7 @@ class LossRow:
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-# The classes; each has a function of its maths beside it. Their oracles: tests/losses/helpers.py.
+# The classes; each has a function of its math beside it. Their oracles: tests/losses/helpers.py.
 LOSSES = {
     "BCEDice": LossRow("sum", sigmoid=True),
     "BinaryCrossentropy": LossRow("pixel", sigmoid=True),

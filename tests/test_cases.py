@@ -29,7 +29,7 @@ def test_every_layer_has_a_row():
     assert rows == classes(layers, keras.layers.Layer), "tests/cases.py, LAYERS"
 
 
-def test_every_loss_has_a_row_and_a_function_of_the_same_maths():
+def test_every_loss_has_a_row_and_a_function_of_the_same_math():
     rows, others = set(cases.LOSSES), set(cases.LOSS_HELPERS)
     functions = {losses._declare.snake_case(name) + "_loss" for name in rows}
     assert rows | functions | others == set(losses.__all__), "tests/cases.py, LOSSES"

@@ -23,7 +23,7 @@ class Stage(NamedTuple):
     Attributes:
         stride: as built: 1 where the output stride is reached.
         first: dilation of the window that has the stride.
-        rate: dilation of the windows behind it.
+        rate: dilation of the windows after it.
     """
 
     stride: int = 1

@@ -116,9 +116,11 @@ def _check(row, output_stride, preprocessing):
             f"`preprocessing` must be True or False, received preprocessing={preprocessing!r}"
         )
     if output_stride not in row.output_strides:
+        *others, last = map(str, row.output_strides)
+        offered = f"{', '.join(others)} or {last}" if others else last
         raise ValueError(
-            f"`output_stride` of {row.name!r} must be one of {row.output_strides}, "
-            f"received output_stride={output_stride}"
+            f"`output_stride` of {row.name!r} must be {offered}, received "
+            f"output_stride={output_stride}; pass `output_stride={last}`"
         )
 
 

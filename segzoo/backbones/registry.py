@@ -51,7 +51,7 @@ def names(family: str | None = None) -> list[str]:
 
 
 def info(name: str) -> BackboneInfo:
-    """Tell what a backbone is without building it.
+    """Describe a backbone without building it.
 
     Args:
         name: one of `names()`.

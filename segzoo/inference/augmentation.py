@@ -36,7 +36,7 @@ def test_time_augmentation(
     average: str = "mean",
     spread: bool = False,
 ) -> keras.Model:
-    """Average a model over transformed images, each output turned back.
+    """Average a model over transformed images, each output transformed back.
 
         mean       y = 1/n sum_k turn_back_k(model(transform_k(x)))
         geometric  y = exp(1/n sum_k log turn_back_k(model(transform_k(x)))), over exclusive

@@ -8,7 +8,7 @@ from keras import ops
 
 
 def decide(model: keras.Model, *, threshold: float = 0.5, dtype: str = "uint8") -> keras.Model:
-    """Put the decision behind a model: class numbers instead of scores.
+    """Append the decision to a model: class numbers instead of scores.
 
         one class        1 where scores > threshold, otherwise 0
         several classes  argmax over the classes, the first of equal scores

@@ -10,7 +10,7 @@ SIXTEEN_BIT = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 
 
 def in_float32(model: keras.Model) -> keras.Model:
-    """Give the same network with every layer computing in float32.
+    """Convert a model to one in which every layer computes in float32.
 
     A model that was trained under `"mixed_float16"` or `"mixed_bfloat16"` keeps these policies in
     its file. LiteRT does not load what is exported from it, nor does ONNX in bfloat16; the network

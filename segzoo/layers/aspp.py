@@ -17,11 +17,12 @@ import keras
 
 from segzoo.layers._arguments import activation_function, positive_int, regularizer
 from segzoo.layers.blocks import ConvBlock, SeparableConvBlock
+from segzoo.layers.normalization import KeepsSynchronized
 from segzoo.layers.resize import ResizeLike
 
 
 @keras.saving.register_keras_serializable(package="segzoo.layers")
-class AtrousSpatialPyramidPooling(keras.layers.Layer):
+class AtrousSpatialPyramidPooling(KeepsSynchronized):
     """Parallel convolutions of several dilation rates and the image's mean, merged by a 1x1.
 
     Args:

@@ -193,7 +193,7 @@ class AttentionGate(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="segzoo.layers")
 class PositionAttention(keras.layers.Layer):
-    """Every pixel takes a mean of all pixels, weighted by how well their features match.
+    """Self-attention of pixels: a mean of all pixels, weighted by how well their features match.
 
     y_i = x_i + sum_j softmax_j(q_i . k_j) v_j, where q and k are 1x1 convolutions of x with
     `filters` channels and v is a 3x3 convolution with those of x. Time and memory grow with the

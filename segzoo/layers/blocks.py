@@ -10,7 +10,7 @@ import keras
 
 from segzoo.layers import _dilated, activations
 from segzoo.layers._arguments import activation_function, positive_int, regularizer
-from segzoo.layers.normalization import BatchNormalization
+from segzoo.layers.normalization import BatchNormalization, KeepsSynchronized
 
 NORMALIZATIONS = ("batch", "group", "layer", "instance", None)
 
@@ -56,7 +56,7 @@ def _check_normalization(kind: Any) -> None:
         )
 
 
-class _Block(keras.layers.Layer):
+class _Block(KeepsSynchronized):
     """What both blocks share: their arguments, and sublayers that run one after the other.
 
     Every sublayer is an attribute of its own, since `tf.train.Checkpoint` follows attributes and

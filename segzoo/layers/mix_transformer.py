@@ -283,7 +283,7 @@ class EfficientSelfAttention(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="segzoo.layers")
 class MixFeedForward(keras.layers.Layer):
-    """Two linear maps of each pixel, with a depthwise 3x3 convolution and GELU between.
+    """Two linear layers on each pixel, with a depthwise 3x3 convolution and GELU in between.
 
     `shrink(gelu(mix(expand(x))))`. The zero padding of the 3x3 convolution `mix` is what tells the
     network where a pixel lies, in place of position codes.

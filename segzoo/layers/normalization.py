@@ -3,8 +3,11 @@
 Keras 3 writes batch normalization as some ten elementwise operations, on TensorFlow too, where a
 fused kernel exists: it reads the map fewer times, and a model of fifty such layers is traced in a
 fraction of the time. On other backends, and where the kernel does not apply, the layer is Keras's.
-This is the only file of the package that imports a backend, because `keras.ops` has no equal.
+This file and `_dilated.py` import a backend, because `keras.ops` has no equal.
 """
+
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 from keras import ops
@@ -96,3 +99,31 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and self.variable_dtype == "float32"
             and keras.backend.standardize_dtype(inputs.dtype) in ("float16", "bfloat16", "float32")
         )
+
+
+class KeepsSynchronized(keras.layers.Layer):
+    """A layer of layers whose file says whether its batch normalizations are `synchronized`.
+
+    That is set on a layer that is built already, so it is no argument of the layer around it.
+    """
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        config = super().get_build_config()
+        if any(norm.synchronized for norm in _batch_normalizations(self)):
+            return {**(config or {}), "synchronized": True}
+        return config
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        if config.get("synchronized"):
+            for norm in _batch_normalizations(self):
+                norm.synchronized = True
+        super().build_from_config(config)
+
+
+def _batch_normalizations(layer: keras.layers.Layer) -> Iterator[keras.layers.BatchNormalization]:
+    """Yields the batch normalizations among the attributes of a layer, and among theirs."""
+    for inner in vars(layer).values():
+        if isinstance(inner, keras.layers.BatchNormalization):
+            yield inner
+        elif isinstance(inner, keras.layers.Layer):
+            yield from _batch_normalizations(inner)

@@ -10,13 +10,13 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="segzoo.layers")
 class ImageNormalization(keras.layers.Layer):
-    """Map an image in 0..255 to what a pretrained network was trained on.
+    """Normalize an image in 0..255 to what a pretrained network was trained on.
 
     `output = (image - mean) / std`, channel by channel. The first three channels are red, green
     and blue; every channel beyond them, and every channel of an image with fewer than three, is
     normalized with the mean of the three statistics.
 
-    The maths is float32 also under mixed precision, because float16 and bfloat16 images lose
+    The math is float32 also under mixed precision, because float16 and bfloat16 images lose
     detail when the mean is subtracted in their own type; the result has the layer's compute type.
 
     Args:

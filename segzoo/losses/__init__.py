@@ -1,4 +1,4 @@
-"""Losses of semantic segmentation, each a class and a function of the same maths.
+"""Losses of semantic segmentation, each a class and a function of the same math.
 
 A class is a `keras.losses.Loss` for `compile`; its function has the class's arguments. Losses add
 and scale: `Dice() + 0.5 * BinaryFocal()`.

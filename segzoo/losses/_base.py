@@ -156,10 +156,10 @@ class Compound(SegmentationLoss):
         The sum of the parts, each reduced by itself; a part gets `sample_weight` as it came.
 
     Raises:
-        ValueError: if there is no loss, something else than a loss, or not one weight each; at the
-            first batch, if two parts read `y_pred` in two ways (one as logits and one as
+        ValueError: if there is no loss, an object that is not a loss, or not one weight each; at
+            the first batch, if two parts read `y_pred` in two ways (one as logits and one as
             probabilities, or logits of several classes through a softmax and through sigmoids), or
-            if `y_true` has not the channels of the mask and of each map.
+            if `y_true` lacks the channels of the mask or of a map.
 
     Example:
         >>> from segzoo.losses import BinaryFocal, Dice

@@ -13,17 +13,17 @@ from segzoo._arguments import ClassWeights, parameters, spelled_out
 
 MEANINGS = {
     "from_logits": "whether `y_pred` holds logits: one class takes a sigmoid, several a "
-    "softmax. Defaults to `False`.",
-    "multilabel": "whether several classes may overlap: logits take a sigmoid each, and an "
-    "all-zero pixel is background. Defaults to `False`.",
+    "softmax. Defaults to False.",
+    "multilabel": "whether several classes may overlap: each logit takes a sigmoid, and an "
+    "all-zero pixel is background. Defaults to False.",
     "per_image": "whether each image has its own score, averaged over the batch. Defaults to "
-    "`False`.",
+    "False.",
     "average": '`"macro"` averages the classes\' losses, `"micro"` sums their counts first. '
     'Defaults to `"macro"`.',
     "class_weights": "weights w >= 0 of the classes, a sequence, or a mapping of class to weight "
-    "in which a class left out weighs 1; normalized: sum(w loss) / sum(w). Defaults to `None`.",
-    "ignore_class": "an integer or several: pixels that count nowhere, as 255 in a mask of 0, 1, "
-    "255. Defaults to `None`.",
+    "in which a class left out weighs 1; normalized: sum(w loss) / sum(w). Defaults to None.",
+    "ignore_class": "an integer or several: labels of pixels that count nowhere, as 255 in a mask "
+    "of 0, 1, 255. Defaults to None.",
     "smooth": "added to numerator and denominator, >= 0: an empty mask predicted empty has loss 0. "
     "Defaults to 1.0.",
     "label_smoothing": "share in 0..1 of the target spread evenly over the classes. Defaults to "
@@ -31,7 +31,7 @@ MEANINGS = {
     "name": "of the loss. Defaults to the class in snake case.",
     "reduction": '`"sum_over_batch_size"` (the default), `"sum"`, `"mean_with_sample_weight"` or '
     '`"none"`, as in `keras.losses.Loss`.',
-    "dtype": "least precision of the maths, which never is below float32. Defaults to `None`.",
+    "dtype": "least precision of the math, which never is below float32. Defaults to None.",
 }
 
 
@@ -93,10 +93,13 @@ def register(cls: LossClass) -> LossClass:
     )
 
 
-def as_function(cls: LossClass, needs: str = "") -> Callable[..., Any]:
+def as_function(
+    cls: LossClass, needs: str = "", truth: str = "ops.array([[[0, 1]]])"
+) -> Callable[..., Any]:
     """Returns the loss as a function of `(y_true, y_pred)` and the arguments of the class.
 
-    `needs` are the arguments, as in a call, without which its example cannot do.
+    `needs` are the arguments, as in a call, without which its example cannot do, `truth` is the
+    `y_true` of its example.
     """
 
     def function(y_true: Any, y_pred: Any, *, sample_weight: Any = None, **arguments: Any) -> Any:
@@ -109,7 +112,7 @@ def as_function(cls: LossClass, needs: str = "") -> Callable[..., Any]:
     function.__signature__ = signature.replace(parameters=data + own)  # type: ignore[attr-defined]
     function.__name__ = function.__qualname__ = f"{snake_case(cls.__name__)}_loss"
     function.__module__ = cls.__module__
-    function.__doc__ = f"""Returns `{cls.__name__}(...)(y_true, y_pred, sample_weight)`.
+    function.__doc__ = f"""Compute `{cls.__name__}(...)(y_true, y_pred, sample_weight)`.
 
     Args:
         y_true: (B, H, W, C) one-hot or multi-label, or labels (B, H, W) or (B, H, W, 1).
@@ -123,9 +126,9 @@ def as_function(cls: LossClass, needs: str = "") -> Callable[..., Any]:
     Example:
         >>> from keras import ops
         >>> from segzoo import losses
-        >>> labels, scores = ops.array([[[0, 1]]]), ops.array([[[[0.9, 0.1], [0.4, 0.6]]]])
-        >>> value = losses.{function.__name__}(labels, scores{needs and f", {needs}"})
-        >>> float(value) == float(losses.{cls.__name__}({needs})(labels, scores))
+        >>> truth, scores = {truth}, ops.array([[[[0.9, 0.1], [0.4, 0.6]]]])
+        >>> value = losses.{function.__name__}(truth, scores{needs and f", {needs}"})
+        >>> float(value) == float(losses.{cls.__name__}({needs})(truth, scores))
         True
     """
     return keras.saving.register_keras_serializable(package="segzoo.losses")(function)

@@ -87,7 +87,7 @@ class _BinaryLoss(PixelLoss):
 
 @register
 class BinaryCrossentropy(_BinaryLoss):
-    """Cross-entropy of each class by itself, for one class or classes that may overlap.
+    """Cross-entropy of each class separately, for one class or classes that may overlap.
 
         BinaryCrossentropy = mean of -(pos_weight y log p + (1 - y) log(1 - p))
 
@@ -95,9 +95,9 @@ class BinaryCrossentropy(_BinaryLoss):
 
     Args:
         pos_weight: weight >= 0 of the foreground, one number or one for each class; above 1 it
-            favors recall. Defaults to `None`, which is 1.
+            favors recall. Defaults to None, which is 1.
         multilabel: whether several classes may overlap. `False` lets logits of several classes take
-            a softmax instead of a sigmoid each. Defaults to `True`.
+            a softmax instead of a sigmoid each. Defaults to True.
         <shared>
 
     Returns:
@@ -160,7 +160,7 @@ class BinaryCrossentropy(_BinaryLoss):
 
 @register
 class BinaryFocal(_BinaryLoss):
-    """Focal loss of each class by itself: cross-entropy that lets go of easy pixels.
+    """Focal loss of each class separately: cross-entropy with little weight on easy pixels.
 
         BinaryFocal = mean of -(alpha y (1 - p) ** gamma log p
                                 + (1 - alpha) (1 - y) p ** gamma log(1 - p))
@@ -169,7 +169,7 @@ class BinaryFocal(_BinaryLoss):
         gamma: the focusing exponent, >= 0; 0 gives weighted cross-entropy. Defaults to 2.0.
         alpha: weight of the foreground in 0..1, or `None` for no weights. Defaults to 0.25.
         multilabel: whether several classes may overlap. `False` lets logits of several classes take
-            a softmax instead of a sigmoid each. Defaults to `True`.
+            a softmax instead of a sigmoid each. Defaults to True.
         <shared>
 
     Returns:

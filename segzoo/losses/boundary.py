@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Unpack
 
+import numpy as np
 from keras import ops
 
 from segzoo._arguments import flag, integer, number, one_of
 from segzoo._boundary import boundary_misses, pool, side_by_side
-from segzoo._numerics import divide, mean_of_last
+from segzoo._numerics import divide, host_value, mean_of_last
 from segzoo._reading import Batch
 from segzoo.losses._base import SegmentationLoss
 from segzoo.losses._declare import LossOptions, OutlineOptions, ShapeOptions, as_function, register
+
+_log = logging.getLogger("segzoo")
 
 
 class ShapeLoss(SegmentationLoss):
@@ -66,10 +70,13 @@ class BoundaryF1(ShapeLoss):
 
     Args:
         boundary_width: size of the window whose minimum makes the boundary, odd and >= 3.
-        tolerance: distance in pixels up to which boundaries match, >= 0.
+            Defaults to 3.
+        tolerance: distance in pixels up to which boundaries match, >= 0. Defaults to 2.
         pooling: `"max"`, or `"average"` for the share of the window that is boundary; then a
-            perfect prediction has a loss above 0.
-        smooth: added to numerator and denominator, >= 0: no boundary on both sides has loss 0.
+            perfect prediction has a loss above 0. Defaults to `"max"`.
+        smooth: added to numerator and denominator, >= 0: no boundary on both sides has loss 0. At
+            the default, a boundary predicted where the truth has none has loss 1 and no gradient.
+            Defaults to 1e-7.
         <shared>
 
     Returns:
@@ -133,9 +140,13 @@ class CenterlineDice(ShapeLoss):
     For roads, vessels and cracks, whose connections matter more than their width; averaged over the
     classes. The paper trains on `0.5 * Dice() + 0.5 * CenterlineDice()`.
 
+    The soft skeleton finds structures up to 2 (iterations + 1) pixels wide. A wider one has no
+    skeleton, so that a gap in it costs nothing. Where a class of the truth has pixels and no
+    skeleton at all, a call outside a compiled graph says so in the log (`segzoo`).
+
     Args:
-        iterations: steps of the soft skeleton, >= 0: at least half the width of the widest
-            structure in pixels.
+        iterations: steps of the soft skeleton, >= 0; half the width of the widest structure in
+            pixels is enough. Defaults to 5.
         <shared>
 
     Returns:
@@ -179,12 +190,30 @@ class CenterlineDice(ShapeLoss):
         def total(x: Any) -> Any:
             return ops.reshape(ops.sum(ops.sum(x, axis=1), axis=0), (batch, classes))
 
+        length_true = total(skeleton_true)
+        self._say_what_is_too_wide(total(targets), length_true)
         return (
             total(skeleton_pred * (1 - targets)),
             total(skeleton_pred),
             total(skeleton_true * (1 - probs)),
-            total(skeleton_true),
+            length_true,
         )
+
+    def _say_what_is_too_wide(self, area: Any, length: Any) -> None:
+        """Logs the classes of the truth that have pixels and no skeleton, where values are seen."""
+        area, length = host_value(area), host_value(length)
+        if area is None or length is None:
+            return
+        wide = np.flatnonzero((area.sum(axis=0) > 0) & (length.sum(axis=0) == 0)).tolist()
+        if wide:
+            _log.warning(
+                "`CenterlineDice`: class(es) %s of the truth have no skeleton at iterations=%d, "
+                "which finds structures up to %d pixels wide, and add nothing to the loss; raise "
+                "`iterations` to half the width of the widest structure",
+                wide,
+                self.iterations,
+                2 * (self.iterations + 1),
+            )
 
 
 def _soft_skeleton(x: Any, iterations: int) -> Any:

@@ -119,7 +119,7 @@ class CategoricalFocal(_CategoricalLoss):
     Args:
         gamma: the focusing exponent, >= 0; 0 gives cross-entropy. Defaults to 2.0.
         alpha: factor >= 0 of the whole, or `None` for 1; for a factor of each class use
-            `class_weights`. Defaults to `None`.
+            `class_weights`. Defaults to None.
         <shared>
 
     Returns:

@@ -23,7 +23,7 @@ class BCEDice(Compound):
 
     Args:
         multilabel: whether several classes may overlap. `False` lets logits of several classes take
-            a softmax instead of a sigmoid each. Defaults to `True`.
+            a softmax instead of a sigmoid each. Defaults to True.
         <shared>
 
     Attributes:

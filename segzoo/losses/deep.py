@@ -6,7 +6,7 @@ from segzoo._arguments import integer
 
 
 def deep_supervision_weights(n: int) -> list[float]:
-    """Returns the `loss_weights` of `n` heads, shallowest first.
+    """Compute the `loss_weights` of `n` heads, shallowest first.
 
     Each weighs half of the next finer one, and together they weigh 1, as in nnU-Net (Isensee et
     al., "nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation",

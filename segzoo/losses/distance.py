@@ -153,4 +153,6 @@ class BoundaryDistance(PixelMean):
         return batch, values, self._divisor(batch, valid)
 
 
-boundary_distance_loss = as_function(BoundaryDistance)
+boundary_distance_loss = as_function(
+    BoundaryDistance, truth="losses.signed_distance([[[0, 1]]], classes=2)"
+)

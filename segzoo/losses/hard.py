@@ -26,7 +26,7 @@ class OHEM(SegmentationLoss):
     A pixel is hard where the probability of its true class is below `threshold`; for one class, and
     with `multilabel`, where that of one of its channels' sides is (p in the foreground, 1 - p in
     the background). In any case the share `min_kept` of the batch's valid pixels is kept, those of
-    the largest loss, ties included; `class_weights` and `sample_weight` have no say in which.
+    the largest loss, ties included; `class_weights` and `sample_weight` do not affect which.
 
     Args:
         loss: `CategoricalCrossentropy`, `CategoricalFocal`, `BinaryCrossentropy` or `BinaryFocal`,
@@ -36,7 +36,7 @@ class OHEM(SegmentationLoss):
         name: of the loss. Defaults to `"ohem"`.
         reduction: `"sum_over_batch_size"` (the default), `"sum"`, `"mean_with_sample_weight"` or
             `"none"`, as in `keras.losses.Loss`; that of `loss` has no effect.
-        dtype: least precision of the maths. Defaults to that of `loss`.
+        dtype: least precision of the math. Defaults to that of `loss`.
 
     Returns:
         A scalar >= 0; with `reduction="none"` (B, H, W), 0 where a pixel is not kept.

@@ -46,7 +46,7 @@ class LovaszLoss(SegmentationLoss):
 
 @register
 class LovaszHinge(LovaszLoss):
-    """Lovász hinge: the Jaccard loss of each class by itself, convex in the logits.
+    """Lovász hinge: the Jaccard loss of each class separately, convex in the logits.
 
         LovaszHinge = sum_i max(m_i, 0) dJ_i,    m_i = 1 - (2 y_i - 1) logit_i in falling order
 

@@ -138,13 +138,13 @@ class Jaccard(RegionLoss):
 
 @register
 class Tversky(RegionLoss):
-    """Tversky loss: Dice with a weight of its own for each kind of error.
+    """Tversky loss: Dice with separate weights of false positives and false negatives.
 
         Tversky = 1 - (tp + smooth) / (tp + alpha fp + beta fn + smooth)
 
     Args:
-        alpha: weight of false positives, >= 0.
-        beta: weight of false negatives, >= 0; above `alpha` it favors recall.
+        alpha: weight of false positives, >= 0. Defaults to 0.3.
+        beta: weight of false negatives, >= 0; above `alpha` it favors recall. Defaults to 0.7.
         <shared>
 
     Returns:
@@ -190,9 +190,10 @@ class FocalTversky(Tversky):
     The gradient at 0, infinite for gamma < 1, is taken as 0.
 
     Args:
-        alpha: weight of false positives, >= 0.
-        beta: weight of false negatives, >= 0.
-        gamma: the exponent, > 0; below 1 a class that is nearly right still learns.
+        alpha: weight of false positives, >= 0. Defaults to 0.3.
+        beta: weight of false negatives, >= 0. Defaults to 0.7.
+        gamma: the exponent, > 0; below 1 a class that is nearly right keeps its gradient. Defaults
+            to 0.75.
         <shared>
 
     Returns:

@@ -18,8 +18,8 @@ MEANINGS = {
     "for one class and with `multilabel`: several exclusive classes go by their largest score. "
     "Defaults to 0.5.",
     "multilabel": "whether the classes of a pixel are independent of each other. Defaults to "
-    "`False`.",
-    "from_logits": "whether `y_pred` are logits instead of probabilities. Defaults to `False`.",
+    "False.",
+    "from_logits": "whether `y_pred` are logits instead of probabilities. Defaults to False.",
     "average": 'how the classes\' scores become one. `"macro"`: their mean, weighted by '
     '`class_weights`. `"micro"`: the score of the summed counts. `"weighted"`: their mean weighted '
     'by the truth\'s pixels. `"per_image"`: the mean over all (image, class) pairs, each image '
@@ -27,9 +27,9 @@ MEANINGS = {
     'counts. `None`: all of them, see Returns. Defaults to `"macro"`.',
     "class_weights": "numbers >= 0, one for each class, or a mapping of class to weight in which a "
     "class left out weighs 1. They multiply the classes' scores, and their counts where those are "
-    "summed. Defaults to `None`.",
+    "summed. Defaults to None.",
     "ignore_class": "label value, or several, of pixels that count nowhere (255, -1, 0). Defaults "
-    "to `None`.",
+    "to None.",
     "empty_score": "score of a class with no pixel in truth and prediction. Defaults to 1.0 with "
     '`"per_image"` and `"micro_per_image"`; otherwise the class is left out of the mean, as NaN '
     "does.",

@@ -70,7 +70,7 @@ class BoundaryMetric(AveragedMetric):
 
 
 class F1Tally(NamedTuple):
-    """Boundary pixels, pixels, and pixels that are labelled wrong, of each class."""
+    """Boundary pixels, pixels, and pixels that are labeled wrong, of each class."""
 
     matched_pred: Any
     pred: Any
@@ -160,7 +160,7 @@ class IoUTally(NamedTuple):
 
 @register
 class BoundaryIoU(BoundaryMetric):
-    """IoU of the two boundary regions, which keeps its bite on large objects.
+    """IoU of the two boundary regions, which stays sensitive on large objects.
 
     Boundary IoU = |(G_d and G) and (P_d and P)| / |(G_d and G) or (P_d and P)|
 

@@ -36,7 +36,7 @@ class ConfusionMatrix(SegmentationMetric):
     Args:
         normalize: `None` for counts; `"true"` divides by the truth's pixels, so that rows sum to
             1; `"pred"` by the predicted pixels (columns sum to 1); `"all"` by all pixels. A row or
-            column without a pixel stays 0. Defaults to `None`.
+            column without a pixel stays 0. Defaults to None.
         <shared>
 
     Returns:

@@ -1,6 +1,6 @@
 """Scores of one batch as plain functions, soft or at a threshold.
 
-They are the complements of the losses of the same maths, and differentiable when soft. In
+They are the complements of the losses of the same math, and differentiable when soft. In
 `metrics=[...]` Keras averages a function's values over the batches; the classes of this package
 count over the whole data set instead.
 """
@@ -43,7 +43,7 @@ def counts(
     ignore_class: int | Iterable[int] | None = None,
     classes: int | None = None,
 ) -> Counts:
-    """Returns the pixel counts of each image and class of a batch, with the scores they make.
+    """Count the true and false positives and negatives of each image and class of a batch.
 
     Args:
         y_true: (B, H, W, C) one-hot or multi-label, or labels (B, H, W) or (B, H, W, 1).
@@ -51,9 +51,9 @@ def counts(
         threshold: probability above which a pixel is positive, one number or one for each class;
             for one class and with `multilabel`. Defaults to 0.5.
         multilabel: whether the classes of a pixel are independent of each other. Defaults to
-            `False`.
-        from_logits: whether `y_pred` are logits. Defaults to `False`.
-        ignore_class: label value, or several, of pixels that count nowhere. Defaults to `None`.
+            False.
+        from_logits: whether `y_pred` are logits. Defaults to False.
+        ignore_class: label value, or several, of pixels that count nowhere. Defaults to None.
         classes: number of classes, which decided labels need. Defaults to that of `y_pred`.
 
     Returns:
@@ -104,17 +104,17 @@ def dice_coef(
     smooth: float = 1.0,
     average: str | None = "macro",
 ) -> Any:
-    """Returns the Dice coefficient of a batch, (2 tp + smooth) / (2 tp + fp + fn + smooth).
+    """Compute the Dice coefficient of a batch, (2 tp + smooth) / (2 tp + fp + fn + smooth).
 
     Args:
         y_true: (B, H, W, C) one-hot or multi-label, or labels (B, H, W) or (B, H, W, 1).
         y_pred: (B, H, W, C) probabilities.
         threshold: `None` for soft counts, sums of probabilities; a number from 0 to 1 makes every
-            channel a mask first, 1 where the probability is above it.
-        smooth: added to numerator and denominator, >= 0; two empty masks score 1.
+            channel a mask first, 1 where the probability is above it. Defaults to None.
+        smooth: added to numerator and denominator, >= 0; two empty masks score 1. Defaults to 1.0.
         average: `"macro"`, the mean of the classes' scores, counts summed over the batch;
             `"micro"`, counts summed over the classes too; `"per_image"`, the mean over all
-            (image, class) pairs; `None`, the scores of the classes.
+            (image, class) pairs; `None`, the scores of the classes. Defaults to `"macro"`.
 
     Returns:
         A scalar from 0 to 1, or (C,) with `average=None`.
@@ -142,9 +142,22 @@ def iou_score(
     smooth: float = 1.0,
     average: str | None = "macro",
 ) -> Any:
-    """Returns the intersection over union of a batch, (tp + smooth) / (tp + fp + fn + smooth).
+    """Compute the intersection over union of a batch, (tp + smooth) / (tp + fp + fn + smooth).
 
-    Arguments, result and errors are those of `segzoo.metrics.dice_coef`.
+    Args:
+        y_true: (B, H, W, C) one-hot or multi-label, or labels (B, H, W) or (B, H, W, 1).
+        y_pred: (B, H, W, C) probabilities.
+        threshold: `None` for soft counts, or a number from 0 to 1 above which a probability is 1.
+            Defaults to None.
+        smooth: added to numerator and denominator, >= 0. Defaults to 1.0.
+        average: `"macro"`, `"micro"`, `"per_image"` or `None`, as in `dice_coef`. Defaults to
+            `"macro"`.
+
+    Returns:
+        A scalar from 0 to 1, or (C,) with `average=None`.
+
+    Raises:
+        ValueError: if an argument is out of range or the shapes do not fit.
 
     Example:
         >>> from keras import ops
@@ -165,11 +178,25 @@ def f_score(
     average: str | None = "macro",
     beta: float = 1.0,
 ) -> Any:
-    """Returns the F-beta score of a batch.
+    """Compute the F-beta score of a batch.
 
     F = ((1 + beta^2) tp + smooth) / ((1 + beta^2) tp + beta^2 fn + fp + smooth)
 
-    Arguments, result and errors are those of `segzoo.metrics.dice_coef`, and `beta` above 0.
+    Args:
+        y_true: (B, H, W, C) one-hot or multi-label, or labels (B, H, W) or (B, H, W, 1).
+        y_pred: (B, H, W, C) probabilities.
+        threshold: `None` for soft counts, or a number from 0 to 1 above which a probability is 1.
+            Defaults to None.
+        smooth: added to numerator and denominator, >= 0. Defaults to 1.0.
+        average: `"macro"`, `"micro"`, `"per_image"` or `None`, as in `dice_coef`. Defaults to
+            `"macro"`.
+        beta: above 0; 1 is Dice, 2 favors recall, 0.5 precision. Defaults to 1.0.
+
+    Returns:
+        A scalar from 0 to 1, or (C,) with `average=None`.
+
+    Raises:
+        ValueError: if an argument is out of range or the shapes do not fit.
 
     Example:
         >>> from keras import ops
@@ -193,14 +220,27 @@ def boundary_f1_score(
     average: str | None = "macro",
     tolerance: int = 2,
 ) -> Any:
-    """Returns the F1 of the boundaries of a batch, 2 P R / (P + R).
+    """Compute the F1 of the boundaries of a batch, 2 P R / (P + R).
 
     P = (matched boundary of `y_pred` + smooth) / (boundary of `y_pred` + smooth), and R the same of
-    `y_true`; matched is what lies within `tolerance` pixels of the other boundary. Soft without a
-    threshold, and then the complement of `segzoo.losses.BoundaryF1` with the same `smooth`.
+    `y_true`; matched is what lies within `tolerance` pixels of the other boundary. Without a
+    threshold the score is soft, and one minus `segzoo.losses.BoundaryF1` of the same `smooth`.
 
-    Arguments, result and errors are those of `segzoo.metrics.dice_coef`, and `tolerance`, an
-    integer >= 0.
+    Args:
+        y_true: (B, H, W, C) one-hot or multi-label, or labels (B, H, W) or (B, H, W, 1).
+        y_pred: (B, H, W, C) probabilities.
+        threshold: `None` for soft counts, or a number from 0 to 1 above which a probability is 1.
+            Defaults to None.
+        smooth: added to numerator and denominator, >= 0. Defaults to 1.0.
+        average: `"macro"`, `"micro"`, `"per_image"` or `None`, as in `dice_coef`. Defaults to
+            `"macro"`.
+        tolerance: distance in pixels up to which boundaries match, an integer >= 0. Defaults to 2.
+
+    Returns:
+        A scalar from 0 to 1, or (C,) with `average=None`.
+
+    Raises:
+        ValueError: if an argument is out of range or the shapes do not fit.
 
     Example:
         >>> import numpy as np

@@ -73,10 +73,14 @@ class DiceScore(RegionMetric):
     Dice = 2 tp / (2 tp + fp + fn)
 
     `average="per_image"` is the mean Dice of Kaggle's competitions: an empty mask predicted empty
-    scores 1. Result and errors are those of `segzoo.metrics.IoU`.
+    scores 1.
 
     Args:
         <shared>
+
+    Returns:
+        `result()` is the score, in 0..1 or NaN where there is none; with `average=None` it is a
+        mapping of keys to the scores of all classes, as in `segzoo.metrics.IoU`.
 
     Example:
         >>> import keras
@@ -182,7 +186,7 @@ class Recall(RegionMetric):
 
 @register
 class PixelAccuracy(RegionMetric):
-    """Share of the valid pixels that are labelled right.
+    """Share of the valid pixels whose label is right.
 
     With one class, and with `multilabel`, every channel of a pixel is a label of its own, and true
     negatives are right too. That is `average="micro"`, the default of this metric. Every other

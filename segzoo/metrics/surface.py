@@ -36,7 +36,7 @@ def hausdorff_distance(
     classes: int | None = None,
     empty: float = float("inf"),
 ) -> float | np.ndarray:
-    """Returns the Hausdorff distance of two masks: how far the worst outline pixel is off.
+    """Compute the Hausdorff distance of two masks: how far the worst outline pixel is off.
 
     The larger of the two directed distances; a directed distance is the `percentile` of the
     distances from one surface's pixels to the other surface. At 95 it is known as HD95, or the
@@ -49,7 +49,7 @@ def hausdorff_distance(
         percentile: above 0, up to 100; 95 leaves out the worst twentieth. Defaults to 100.
         spacing: size of a pixel along each axis (rows, columns), in the unit of the result.
             Defaults to (1, 1).
-        classes: number of classes, where the masks are a batch of labels. Defaults to `None`.
+        classes: number of classes, where the masks are a batch of labels. Defaults to None.
         empty: the result of a pair of which exactly one side is empty, NaN for example.
             Defaults to infinity.
 
@@ -87,7 +87,7 @@ def average_surface_distance(
     classes: int | None = None,
     empty: float = float("inf"),
 ) -> float | np.ndarray:
-    """Returns the average symmetric surface distance (ASSD, ASD) of two masks.
+    """Compute the average symmetric surface distance (ASSD, ASD) of two masks.
 
     The mean, over the pixels of both surfaces together, of the distance to the other surface.
 
@@ -97,7 +97,7 @@ def average_surface_distance(
         y_pred: masks or labels of the same shape.
         spacing: size of a pixel along each axis (rows, columns), in the unit of the result.
             Defaults to (1, 1).
-        classes: number of classes, where the masks are a batch of labels. Defaults to `None`.
+        classes: number of classes, where the masks are a batch of labels. Defaults to None.
         empty: the result of a pair of which exactly one side is empty, NaN for example.
             Defaults to infinity.
 
@@ -130,7 +130,7 @@ def surface_dice(
     classes: int | None = None,
     empty: float = 0.0,
 ) -> float | np.ndarray:
-    """Returns the share of both surfaces that lies within `tolerance` of the other one.
+    """Compute the share of both surfaces that lies within `tolerance` of the other one.
 
     Also called the normalized surface distance (NSD). Differs from the paper: a surface is counted
     in pixels, not measured by the length of a contour interpolated between them.
@@ -142,7 +142,7 @@ def surface_dice(
         tolerance: distance up to which an outline counts as right, in the unit of `spacing`, >= 0.
         spacing: size of a pixel along each axis (rows, columns), in the unit of the result.
             Defaults to (1, 1).
-        classes: number of classes, where the masks are a batch of labels. Defaults to `None`.
+        classes: number of classes, where the masks are a batch of labels. Defaults to None.
         empty: the result of a pair of which exactly one side is empty, NaN for example.
             Defaults to 0.0.
 

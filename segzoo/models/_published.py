@@ -5,7 +5,7 @@ Semantic Image Segmentation", ECCV 2018, arXiv 1802.02611, trained their network
 Cityscapes; github.com/bonlime/keras-deeplab-v3-plus (MIT) publishes the weights as Keras 2 files,
 which load by name. What differs from `DeepLabV3Plus` with its own weights:
 
-    xception65   batch normalization with epsilon 1e-3 in the backbone and 1e-5 behind it,
+    xception65   batch normalization with epsilon 1e-3 in the backbone and 1e-5 after it,
                  separable convolutions, image pooling first in the concatenation
     mobilenetv2  output stride 8, 1x1 and image pooling alone, no low-level branch
     both         every resize with aligned corners, input in -1..1

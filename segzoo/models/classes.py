@@ -55,7 +55,7 @@ _PASCAL_VOC = (
 
 
 def class_names(weights: str) -> tuple[str, ...]:
-    """The classes of a published checkpoint, in the order of its channels.
+    """Return the class names of a data set, in the order of the channels of published weights.
 
     Args:
         weights: `"ade20k"` (150 classes), `"cityscapes"` (19) or `"pascal_voc"` (21).
@@ -75,7 +75,7 @@ def class_names(weights: str) -> tuple[str, ...]:
 
 
 def class_colors(weights: str) -> tuple[tuple[int, int, int], ...]:
-    """The colors in which a data set's classes are usually shown, in the order of the channels.
+    """Return the usual colors of a data set's classes, in the order of the channels.
 
     Args:
         weights: `"ade20k"`, `"cityscapes"` or `"pascal_voc"`.

@@ -53,7 +53,7 @@ def DeepLabV3(
         aspp_dilations: rates of the pyramid. None is (12, 24, 36) at output stride 8, (6, 12, 18)
             at 16, (3, 6, 9) at 32. Defaults to None.
         aspp_filters: int >= 1, channels of each branch of the pyramid, of its output and of the 3x3
-            convolution behind it. Defaults to 256.
+            convolution after it. Defaults to 256.
         separable: bool, whether the 3x3 convolutions of pyramid and decoder are separable. Defaults
             to False.
         dropout: rate in [0, 1), after the pyramid. Defaults to 0.5.

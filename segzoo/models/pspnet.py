@@ -67,7 +67,7 @@ def PSPNet(
             strides beyond it. A `keras.Model` keeps its own. Defaults to 8.
         bin_sizes: ints >= 1, numbers of regions along each axis in the pyramid pooling. The regions
             overlap where the size of the map is no multiple of them. Defaults to (1, 2, 3, 6).
-        decoder_filters: int >= 1, channels of the 3x3 convolution behind the pyramid. Defaults to
+        decoder_filters: int >= 1, channels of the 3x3 convolution after the pyramid. Defaults to
             512.
         dropout: rate in [0, 1), in front of the classifier. Defaults to 0.1.
         backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` (EfficientNet),

@@ -35,7 +35,7 @@ def upernet(
     dropout: float,
     pyramid_style: Style | None = None,
 ):
-    """The pyramid from coarse to fine, a 3x3 behind each sum; all levels fused at the finest."""
+    """The pyramid from coarse to fine, a 3x3 after each sum; all levels fused at the finest."""
     x = pyramid_pooling(features.coarsest.x, style, bin_sizes=bin_sizes, filters=decoder_filters)
     x = (pyramid_style or style).conv(x, decoder_filters, name="psp_conv")
     levels = [x]

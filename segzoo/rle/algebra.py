@@ -34,7 +34,7 @@ def area(rle: Any, *, start: int = 1) -> int:
 def bbox(
     rle: Any, shape: tuple[int, int], *, order: str = "F", start: int = 1
 ) -> tuple[int, int, int, int]:
-    """Find the smallest box around the foreground, as COCO writes boxes.
+    """Compute the bounding box of the foreground, in COCO's form.
 
     Args:
         rle: any run list that `decode` reads.
@@ -71,7 +71,7 @@ def bbox(
 
 
 def iou(a: Any, b: Any, *, start: int = 1) -> float | np.ndarray:
-    """Divide the intersection of two masks by their union, or of all pairs from two lists.
+    """Compute the intersection over union of two masks, or of all pairs of two lists.
 
     Args:
         a: any run list that `decode` reads, or a list of N of them, such as the cells of a table.
@@ -111,7 +111,7 @@ def iou(a: Any, b: Any, *, start: int = 1) -> float | np.ndarray:
 
 
 def union(*rles: Any, start: int = 1) -> str:
-    """Write the pixels that any of the masks holds.
+    """Compute the union of masks: the pixels that any of them has.
 
     Args:
         *rles: one or more run lists of the same shape, order and start.
@@ -132,7 +132,7 @@ def union(*rles: Any, start: int = 1) -> str:
 
 
 def intersection(*rles: Any, start: int = 1) -> str:
-    """Write the pixels that all of the masks hold.
+    """Compute the intersection of masks: the pixels that all of them have.
 
     Args:
         *rles: one or more run lists of the same shape, order and start.
@@ -153,7 +153,7 @@ def intersection(*rles: Any, start: int = 1) -> str:
 
 
 def complement(rle: Any, shape: tuple[int, int], *, start: int = 1) -> str:
-    """Write the background of a mask as foreground.
+    """Compute the complement of a mask: its background becomes foreground.
 
     Args:
         rle: any run list that `decode` reads; the result has the same order and start.

@@ -35,7 +35,7 @@ def load_weights(
         model: a functional or sequential `keras.Model` that is built; models inside it are
             followed.
         path: the weights file.
-        surplus: prefixes of the names of layers that the file may have and the model has not; `()`
+        surplus: prefixes of the names of layers that the file may have and the model lacks; `()`
             for none. None, the default, takes the model as a part of the file's: layers behind
             those of the model, such as a classifier top, and around it, such as a decoder, are left
             out.

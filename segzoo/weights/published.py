@@ -106,7 +106,7 @@ def find(builder: str, backbone: object, weights: str | os.PathLike | None) -> P
         weights: its argument.
 
     Raises:
-        ValueError: for the name of a checkpoint that the backbone has not.
+        ValueError: for the name of a checkpoint that the backbone does not have.
 
     Example:
         >>> from segzoo.weights import published

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from segzoo.layers import BatchNormalization
+from segzoo.layers import AtrousSpatialPyramidPooling, BatchNormalization, ConvBlock
 
 
 def pair(shape, rng, **options):
@@ -139,3 +139,19 @@ def test_an_empty_batch_in_a_graph_leaves_the_statistics_as_they_are(rng):
         step(np.zeros((0, 5, 7, 3), dtype))
         for a, b in zip(before, layer.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_a_file_keeps_which_blocks_share_their_statistics(tmp_path):
+    image = keras.Input((None, None, 3))
+    x = AtrousSpatialPyramidPooling(4, (1,), name="pyramid")(ConvBlock(4, name="shared")(image))
+    model = keras.Model(image, ConvBlock(2, name="alone")(x))
+    pyramid = model.get_layer("pyramid")
+    for block in (model.get_layer("shared"), pyramid.project, pyramid.pooling, *pyramid.branches):
+        block.norm.synchronized = True
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    pyramid = loaded.get_layer("pyramid")
+    assert loaded.get_layer("shared").norm.synchronized
+    assert pyramid.project.norm.synchronized and pyramid.branches[1].norm.synchronized
+    assert not loaded.get_layer("alone").norm.synchronized
+    assert "synchronized" not in (loaded.get_layer("alone").get_build_config() or {})

@@ -366,3 +366,16 @@ def test_a_loss_in_float64_keeps_its_digits(rng):
     expected = (1 - (2 * tp + 1) / (2 * tp + wrong + 1)).mean()
     loss = losses.Dice(dtype="float64", multilabel=True)(y, p)
     assert float(loss) == pytest.approx(expected, rel=1e-12)
+
+
+def test_centerline_dice_says_what_is_too_wide_for_its_skeleton(caplog):
+    road = np.zeros((1, 20, 24, 1))
+    road[:, 3:17] = 1  # 14 pixels wide, the default reaches 12
+    cut = road * (np.abs(np.arange(24) - 12) > 3)[:, None]
+    assert run(losses.CenterlineDice(), road, cut) == 0
+    assert "class(es) [0] of the truth have no skeleton at iterations=5" in caplog.text
+    assert "up to 12 pixels" in caplog.text
+    caplog.clear()
+    assert run(losses.CenterlineDice(iterations=6), road, cut) > 0.05
+    run(losses.CenterlineDice(), 0 * road, cut)  # nothing there is nothing too wide
+    assert not caplog.text

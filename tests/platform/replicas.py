@@ -31,8 +31,9 @@ def synchronize(layer):
     """Let the replicas of `tf.distribute` share their batch statistics (as docs/deploy.md says)."""
     if isinstance(layer, keras.layers.BatchNormalization):
         layer.synchronized = True
-    for inner in [*getattr(layer, "layers", []), *getattr(layer, "steps", list)()]:
-        synchronize(inner)
+    for inner in getattr(layer, "layers", None) or vars(layer).values():
+        if isinstance(inner, keras.layers.Layer):
+            synchronize(inner)
 
 
 def network(name, synchronized=False, random_drops=False):

@@ -1,8 +1,8 @@
 """One row for every network of `keras.applications` that gives a feature pyramid.
 
-Taps are the last map of each resolution, behind its activation where the network has one there;
+Taps are the last map of each resolution, after its activation where the network has one there;
 MobileNetV2 is tapped where it expands before a stride, which is its widest map, pre-activation
-networks (ResNetV2, DenseNet, ConvNeXt) behind the normalization that the strided block starts
+networks (ResNetV2, DenseNet, ConvNeXt) after the normalization that the strided block starts
 with. ResNet, VGG and EfficientNet B0 to B7 are built directly, in files of their own.
 """
 

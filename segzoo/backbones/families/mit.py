@@ -53,7 +53,7 @@ def mit(
         drop_path: rate in [0, 1) at which the last block's branches are dropped in training; from
             the first block, which is never dropped, it grows evenly (stochastic depth).
         epsilon: of the layer normalizations in blocks and at the end of stages.
-        embedding_epsilon: of those behind patch embeddings and reductions.
+        embedding_epsilon: of those after patch embeddings and reductions.
         output_stride: 4, 8, 16 or 32, of the last map.
 
     Returns:

@@ -1,4 +1,4 @@
-"""VGG16 and VGG19, built directly: five blocks of 3x3 convolutions, each with a pool behind it.
+"""VGG16 and VGG19, built directly: five blocks of 3x3 convolutions, each with a pool after it.
 
     block1 64, block2 128, block3 256, block4 512, block5 512; 2x2/2 pools: strides 2 to 32
 

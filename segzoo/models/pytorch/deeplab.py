@@ -1,7 +1,7 @@
 """DeepLabV3 and DeepLabV3+ of segmentation_models_pytorch.
 
 The rates are 12, 24 and 36 at every stride; a separable convolution has nothing between its halves;
-DeepLabV3+ has a separable convolution behind the pyramid and one behind the merge.
+DeepLabV3+ has a separable convolution after the pyramid and one after the merge.
 """
 
 from collections.abc import Mapping

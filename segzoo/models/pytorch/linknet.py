@@ -1,4 +1,4 @@
-"""LinkNet of segmentation_models_pytorch: a block also behind the last skip, to the image's size.
+"""LinkNet of segmentation_models_pytorch: a block also after the last skip, to the image's size.
 
 Its transposed convolutions are 4x4, and have a bias in front of the normalization.
 """

@@ -1,4 +1,4 @@
-"""PSPNet of segmentation_models_pytorch: no dilation, a shallow encoder, no 3x3 behind the pyramid.
+"""PSPNet of segmentation_models_pytorch: no dilation, a shallow encoder, no 3x3 after the pyramid.
 
 The mean of the whole map has a bias in place of a normalization, and the means stand first.
 """

@@ -1,4 +1,4 @@
-"""UPerNet of segmentation_models_pytorch: this library's, behind a normalization of every map."""
+"""UPerNet of segmentation_models_pytorch: this library's, after a normalization of every map."""
 
 from collections.abc import Mapping
 from typing import Any
