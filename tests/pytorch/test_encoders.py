@@ -2,13 +2,14 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
 from segzoo import backbones
 from segzoo.models.pytorch.encoders import convnext, encoder
 from tests.pytorch import by_name
-from tests.pytorch.published import Case, names
+from tests.pytorch.published import DOUBLE, Case, names
 
 # The backbone of each stored case, and the layers of its maps where they are not the backbone's.
 ROWS = {
@@ -50,9 +51,12 @@ def build(case: Case, path, **options):
 @pytest.mark.parametrize("name", CASES)
 def test_maps_are_those_of_pytorch(tmp_path, name):
     case = Case(f"encoder-{name}")
+    if case.name in DOUBLE:
+        keras.config.set_dtype_policy("float64")
     model = build(case, case.write(tmp_path))
     for size in case.samples:
-        differences = case.differences(size, model(by_name.image(*size)))
+        image = by_name.image(*size).astype(model.compute_dtype)
+        differences = case.differences(size, model(image))
         assert max(differences) < 1e-4, (size, differences)
 
 
