@@ -71,6 +71,7 @@ def check_row(name, backbone, size):
 
 
 @pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize("name", sorted(set(backbones.names()) - set(networks.REPRESENTATIVES)))
 def test_graph_is_what_its_row_says(name, empty_weights):
     backbone = backbones.build(name, weights=None, input_shape=(75, 106, 3))

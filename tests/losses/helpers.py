@@ -97,10 +97,10 @@ def widest():
     return [pytest.param(*case, marks=mark) for case, mark in zip(cases(), marks, strict=True)]
 
 
-def few(values, *quick):
-    """Parameters for pytest: those of some losses by default, the others in the slow tests."""
+def few(values, *quick, rest=(pytest.mark.slow,)):
+    """Parameters for pytest: those of some losses by default, the `rest` in the slow tests."""
     names = [value if isinstance(value, str) else value[0] for value in values]
-    marks = [[] if name in quick else [pytest.mark.slow] for name in names]
+    marks = [[] if name in quick else list(rest) for name in names]
     parts = [[value] if isinstance(value, str) else value for value in values]
     return [pytest.param(*part, marks=mark) for part, mark in zip(parts, marks, strict=True)]
 

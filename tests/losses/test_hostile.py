@@ -100,6 +100,7 @@ def test_a_wrong_batch_is_nan_with_gradient_zero_in_a_graph(classes, dense):
 
 
 @pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize("ignore", [None, [200, -2]])
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("dense", [False, True])

@@ -58,7 +58,10 @@ def test_graph_xla_and_eager_agree(name, classes, xla):
     np.testing.assert_allclose(got, slope, rtol=1e-4, atol=1e-8)
 
 
-@pytest.mark.parametrize(("name", "classes"), helpers.few(cases(), "Dice"))
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    helpers.few(cases(), "Dice", rest=[pytest.mark.slow, pytest.mark.deep]),
+)
 def test_fit_in_mixed_precision_with_xla_then_save_and_load(name, classes, tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     x, labels, y = images(classes)

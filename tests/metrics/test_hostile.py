@@ -77,6 +77,7 @@ def test_a_wrong_batch_makes_every_class_nan_in_a_graph(classes, dense):
 
 
 @pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize("ignore", [None, [200, -2]])
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("dense", [False, True])

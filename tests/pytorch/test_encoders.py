@@ -25,13 +25,28 @@ ROWS = {
     **{f"timm-tf_efficientnet_lite{n}": f"efficientnetlite{n}" for n in range(5)},
     **{f"transformers-mit_b{n}": f"mitb{n}" for n in (0, 1)},
 }
-# One of each way of building and naming; the rest, which is deeper, takes minutes.
+# One of each way of building and naming; the rest takes minutes.
 QUICK = {
     *("torchvision-resnet18", "torchvision-mobilenet_v2", "timm-tf_efficientnet_lite0"),
     *("smp-mit_b0", "transformers-mit_b0"),
 }
+# The smallest of each further family; deeper ones have the same blocks.
+SMALLEST = {
+    *("torchvision-resnet34", "torchvision-resnet50", "torchvision-resnext50_32x4d"),
+    *("smp-se_resnet50", "smp-efficientnet-b0", "smp-timm-efficientnet-b0", "smp-mobilenet_v2"),
+    *("timm-tf_efficientnet_b0", "timm-efficientnet_b0", "timm-convnext_tiny"),
+}
+
+
+def marks(name):
+    """The tests that a case belongs to."""
+    if name in QUICK:
+        return ()
+    return (pytest.mark.slow,) if name in SMALLEST else (pytest.mark.slow, pytest.mark.deep)
+
+
 CASES = [
-    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+    pytest.param(name, marks=marks(name))
     for name in (case.removeprefix("encoder-") for case in names("encoder-"))
 ]
 

@@ -19,10 +19,17 @@ from tests.pytorch.published import Case, names
 
 # A few on the smallest network that is stored; the rest takes minutes.
 QUICK = {"smp-FPN-option-concat", "smp-DeepLabV3Plus-option-depth4", "transformers-segformer-b0"}
-CASES = [
-    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
-    for name in names("smp-") + names("transformers-")
-]
+
+
+def marks(name):
+    """The tests that a case belongs to: DeepLabV3+ on the encoders that U-Net has too is deep."""
+    if name in QUICK:
+        return ()
+    twice = name.startswith("smp-DeepLabV3Plus-") and "option" not in name
+    return (pytest.mark.slow, pytest.mark.deep) if twice else (pytest.mark.slow,)
+
+
+CASES = [pytest.param(name, marks=marks(name)) for name in names("smp-") + names("transformers-")]
 
 
 def channels(case: Case) -> int:
