@@ -75,6 +75,8 @@ def reach(case, width: int = 3072) -> str:
     nested = [inner for layer in model.layers for inner in getattr(layer, "layers", [])]
     if any(isinstance(layer, EfficientSelfAttention) for layer in nested):
         return "whole image"  # every pixel attends to all of them
+    if any("group_norm" in variable.path for variable in model.variables):
+        return "whole image"  # a group is normalized by statistics of all of it
     last = "logits" if "logits" in names else "upsample_1_fit"
     cut = keras.Model(model.input, model.get_layer(last).output)
     # Open sizes: resizing to fixed ones is float32 inside TensorFlow.

@@ -154,5 +154,5 @@ class BoundaryDistance(PixelMean):
 
 
 boundary_distance_loss = as_function(
-    BoundaryDistance, truth="losses.signed_distance([[[0, 1]]], classes=2)"
+    BoundaryDistance, truth="losses.signed_distance([[0, 1]], classes=2)[None]"
 )
