@@ -69,3 +69,23 @@ def test_the_package_lists_what_it_loads_later_and_refuses_other_names():
     assert {*PUBLIC} <= {*dir(segzoo)}
     with pytest.raises(AttributeError, match="module 'segzoo' has no attribute 'loses'"):
         _ = segzoo.loses
+
+
+@pytest.mark.slow
+def test_without_tensorflow_a_model_is_built_trained_saved_and_opened_on_jax(tmp_path):
+    code = """
+import os, sys
+os.environ["KERAS_BACKEND"] = "jax"
+sys.modules["tensorflow"] = None  # what an environment without it answers
+import keras, numpy as np, segzoo
+model = segzoo.models.UNet(None, 1, (32, 32, 1), decoder_filters=(8, 4))
+model.compile("adam", segzoo.losses.BCEDice(), metrics=[segzoo.metrics.IoU()])
+x = np.random.default_rng(0).uniform(size=(4, 32, 32, 1)).astype("float32")
+model.fit(x, x > 0.5, batch_size=2, verbose=0)
+model.save(sys.argv[1])
+again = keras.saving.load_model(sys.argv[1])
+np.testing.assert_allclose(again.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
+tiles = segzoo.inference.predict_tiles(again, x[0], tile_size=32, verbose=0)
+print(keras.backend.backend(), tiles.shape)
+"""
+    assert run(code, tmp_path / "model.keras").splitlines()[-1] == "jax (32, 32, 1)"
