@@ -32,7 +32,7 @@ def compiled(made, **options):
         def results(y, p, w):
             values = []
             for metric in made:
-                zeros = [keras.ops.zeros_like(v) for v in metric.variables]
+                zeros = [keras.ops.zeros(v.shape, v.dtype) for v in metric.variables]
                 state = metric.stateless_update_state(zeros, y, p, w)
                 values.append(metric.stateless_result(state))
             return values
