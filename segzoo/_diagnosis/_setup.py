@@ -145,13 +145,15 @@ class Output:
         return self.activation in ("sigmoid", "softmax") and not numbers
 
     @property
-    def mask(self) -> np.ndarray | None:
-        """The truth of classes, without the maps behind it."""
+    def mask(self) -> np.ndarray:
+        """The truth of classes, without the maps behind it; of an output with a truth."""
+        truth = self.truth
+        assert truth is not None
         maps = sum(judge.reads_map for judge in self.judges if judge.role == "loss")
-        if self.truth is None or not maps or self.truth.ndim != 4:
-            return self.truth
-        channels = self.truth.shape[-1] - maps * self.classes
-        return self.truth[..., :channels] if channels in (1, self.classes) else self.truth
+        if not maps or truth.ndim != 4:
+            return truth
+        channels = truth.shape[-1] - maps * self.classes
+        return truth[..., :channels] if channels in (1, self.classes) else truth
 
     @property
     def classes(self) -> int:

@@ -96,7 +96,7 @@ def _dropout(x, rate: float, place: str):
 def _dropout_rates(rates: float | Sequence[float], count: int) -> tuple[float, ...]:
     """One checked rate for each stage."""
     several = items(rates)
-    given = (rates,) * count if several is None else tuple(several)
+    given: list[Any] = [rates] * count if several is None else several
     if len(given) != count:
         raise ValueError(
             f"`decoder_dropout` must be one rate, or one for each of the {count} "
