@@ -139,10 +139,10 @@ class SkeletonRecall(RegionLoss):
     with s = `skeleton(mask)`, averaged over the classes that have a skeleton in the batch, so that
     the background does not count. For roads, vessels and cracks, whose connections matter more than
     their width; unlike `CenterlineDice` it thins the truth alone, once, on the host. False
-    positives cost nothing, so it accompanies losses in which they do, for example `BCEDice() + 0.1 *
-    SkeletonRecall()` on a `y_true` that has the mask first and the skeleton after it (`Compound`). At
-    the weight of `Dice` beside it, a network may learn to predict nearly everything: raise the weight
-    from a small one and watch the precision.
+    positives cost nothing, so it accompanies losses in which they do: `BCEDice() + 0.1 *
+    SkeletonRecall()` on a `y_true` that has the mask first and the skeleton after it
+    (`Compound`). At the weight of `Dice` beside it, a network may learn to predict nearly
+    everything: raise the weight from a small one and watch the precision.
 
     Args:
         class_weights: weights w >= 0 of the classes, a sequence, or a mapping of class to weight in
