@@ -65,7 +65,7 @@ def lay_out_files(page):
     [
         pytest.param(page, marks=[] if page.name in QUICK else [pytest.mark.slow], id=page.name)
         for page in PAGES
-        if any(blocks(page)) and page.name != "migration.md"
+        if any(blocks(page)) and page.name not in ("migration.md", "faq.md")
     ],
 )
 def test_every_code_block_runs(page, tmp_path, monkeypatch):
@@ -76,23 +76,25 @@ def test_every_code_block_runs(page, tmp_path, monkeypatch):
         run(page, line, code, namespace)
 
 
-def migration_rows():
-    """The last column of every table of the migration page, by the line."""
-    for number, line in enumerate((DOCS / "migration.md").read_text().splitlines(), 1):
+def code_in_tables(page):
+    """The code in the second column of every table of three, by the line."""
+    for number, line in enumerate(page.read_text().splitlines(), 1):
         cells = re.split(r"(?<!\\)\|", line)
         if len(cells) == 5 and "`" in cells[2]:  # old | new | remark
             yield number, re.findall(r"`([^`]+)`", cells[2])
 
 
 @pytest.mark.slow
-def test_every_row_of_the_migration_tables_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "least"), [("migration.md", 60), ("faq.md", 20)])
+def test_every_row_of_the_tables_runs(tmp_path, monkeypatch, name, least):
     monkeypatch.chdir(tmp_path)
-    page = DOCS / "migration.md"
+    page = DOCS / name
+    lay_out_files(page)
     namespace = {"__name__": "__main__"}
     for line, code in blocks(page):
         run(page, line, code, namespace)
-    rows = list(migration_rows())
-    assert len(rows) > 30
+    rows = list(code_in_tables(page))
+    assert len(rows) >= least
     for number, spans in rows:
         for span in spans:
             run(page, number, span, namespace)
