@@ -1,6 +1,6 @@
 """What each loss makes of thin roads that are partly hidden, and what a step of it costs.
 
-    python -m tests.benchmarks.bench_roads                 # both tables, as in docs/losses.md
+    python -m tests.benchmarks.bench_roads                 # both tables
     python -m tests.benchmarks.bench_roads --seeds 1 --only "Dice()"
 
 Roads of 2 to 5 pixels are painted, a tenth of a picture, under noise and blots that hide parts of
