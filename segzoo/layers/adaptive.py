@@ -74,10 +74,10 @@ class AdaptiveAveragePooling2D(keras.layers.Layer):
 
 def _windows(bins: int, size):
     """The (bins, size) matrix of the windows' weights."""
+    place = ops.arange(size, dtype="int32")[None, :]  # of a number: JAX makes no range of a tracer
     size = ops.cast(size, "int32")
     window = ops.arange(bins, dtype="int32")
     first = window * size // bins
     end = ((window + 1) * size + (bins - 1)) // bins
-    place = ops.arange(size, dtype="int32")[None, :]
     inside = ops.logical_and(place >= first[:, None], place < end[:, None])
     return ops.cast(inside, "float32") / ops.cast(end - first, "float32")[:, None]
