@@ -50,7 +50,7 @@ def check_batch(model: keras.Model, x: Any, y: Any, sample_weight: Any = None) -
         Traceback (most recent call last):
         ValueError: 1 fault in this batch:
         - `y` has the value 255, which is no class of 0..1 and is not ignored: losses and metrics \
-take `ignore_class=255`, or replace the values by class numbers
+take `ignore_class=255`, or replace the values by class numbers; if 255 is the object, `y > 127`
     """
     if not isinstance(model, keras.Model) or not hasattr(model, "outputs"):
         raise ValueError(f"`model` must be a functional keras.Model, received {type(model)}")
