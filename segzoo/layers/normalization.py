@@ -77,7 +77,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def _by_keras(self, inputs, learning, mask):
         """Keras's own computation; the statistics of an empty batch are taken back."""
-        if not learning or inputs.shape[0]:  # no statistics, or known not to be empty
+        # No statistics, those of all replicas together, or a batch known not to be empty.
+        if not learning or self.synchronized or inputs.shape[0]:
             return super().call(inputs, training=learning, mask=mask)
         averages = (self.moving_mean, self.moving_variance)
         before = [ops.copy(average) for average in averages]

@@ -43,9 +43,9 @@ def agrees(run, model, sizes, batch=1):
         np.testing.assert_allclose(run(x), expected, atol=1e-4)
 
 
-def write_saved_model(model, target, kind):
+def write_saved_model(model, target, kind, **options):
     """Export a model with images and outputs beside it: a job of `run_with_tensorflow_alone`."""
-    model.export(target, format="tf_saved_model", verbose=False)
+    model.export(target, format="tf_saved_model", verbose=False, **options)
     data = {}
     for height, width in SIZES[kind]:
         x = images(1, (height, width))

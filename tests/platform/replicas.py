@@ -1,6 +1,7 @@
 """Train a builder on one device and on two, on the same global batches, and compare.
 
     python -m tests.platform.replicas mirrored DeepLabV3Plus FCN
+    python -m tests.platform.replicas remainder DeepLabV3Plus
     python -m tests.platform.replicas workers UNetPlusPlus
     KERAS_BACKEND=jax XLA_FLAGS=--xla_force_host_platform_device_count=2 \\
         python -m tests.platform.replicas jax UNet
@@ -132,16 +133,40 @@ def compare(name, one, many):
 
 def mirrored(names):
     """`tf.distribute.MirroredStrategy` with `fit`."""
+    strategy = two_replicas()
+    for name in names:
+        with strategy.scope():
+            model = compiled(name, synchronized=True)
+        compare(name, fit(compiled(name)), fit(model))
+
+
+def remainder(names):
+    """A last batch of which one replica has no image: nothing is NaN, every image counts once."""
+    strategy = two_replicas()
+    x, y = (values[: BATCH + 1] for values in data())
+    for name in names:
+        with strategy.scope():
+            many = compiled(name, synchronized=True)
+        many.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0)
+        assert all(np.isfinite(w).all() for w in many.get_weights()), name
+        one = compiled(name)
+        one.set_weights(many.get_weights())
+        scores = [
+            model.evaluate(x, y, batch_size=BATCH, return_dict=True, verbose=0)
+            for model in (one, many)
+        ]
+        compare(name, *((score, many.get_weights()) for score in scores))
+
+
+def two_replicas():
+    """A strategy for two halves of the CPU."""
     import tensorflow as tf
 
     halves = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], halves)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     assert strategy.num_replicas_in_sync == 2
-    for name in names:
-        with strategy.scope():
-            model = compiled(name, synchronized=True)
-        compare(name, fit(compiled(name)), fit(model))
+    return strategy
 
 
 def jax(names):
@@ -195,6 +220,5 @@ def worker(arguments):
 
 
 if __name__ == "__main__":
-    {"mirrored": mirrored, "jax": jax, "workers": workers, "worker": worker}[sys.argv[1]](
-        sys.argv[2:]
-    )
+    modes = (mirrored, remainder, jax, workers, worker)
+    {mode.__name__: mode for mode in modes}[sys.argv[1]](sys.argv[2:])

@@ -1,4 +1,4 @@
-"""A file written on one backend gives the same outputs on another."""
+"""A file written on one backend gives the same outputs on another, saved or exported."""
 
 import pytest
 
@@ -20,3 +20,21 @@ def test_models_saved_on_tensorflow_and_on_jax_open_on_the_other(tmp_path):
     out = run("-c", ON_JAX, tmp_path / "tensorflow", tmp_path / "jax", **QUICK_JAX)
     assert out.count(" on jax") == len(NAMES)
     portable.read(tmp_path / "jax", NAMES)
+
+
+EXPORT_ON_JAX = """
+import pathlib, sys
+from tests.cases import TINY
+from tests.platform import export
+options = {"jax2tf_kwargs": {"with_gradient": False}}
+jobs = [
+    export.write_saved_model(TINY[name](3), pathlib.Path(sys.argv[1], name), "dynamic", **options)
+    for name in ("DeepLabV3Plus", "FCN")
+]
+export.run_with_tensorflow_alone(jobs)
+"""
+
+
+@pytest.mark.slow
+def test_saved_models_of_open_size_written_on_jax_load_with_tensorflow_alone(tmp_path):
+    run("-c", EXPORT_ON_JAX, tmp_path, **QUICK_JAX)

@@ -38,6 +38,12 @@ def test_two_mirrored_replicas_give_the_figures_of_one_device():
 
 
 @pytest.mark.slow
+def test_a_replica_without_an_image_of_the_last_batch_changes_no_score():
+    out = run("-m", "tests.platform.replicas", "remainder", "DeepLabV3Plus")
+    assert out.count("one device and two agree") == 1
+
+
+@pytest.mark.slow
 def test_data_parallel_jax_gives_the_figures_of_one_device():
     flags = QUICK_JAX["XLA_FLAGS"] + " --xla_force_host_platform_device_count=2"
     environment = QUICK_JAX | {"XLA_FLAGS": flags}
