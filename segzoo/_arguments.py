@@ -199,15 +199,25 @@ def spelled_out(cls: Class, meanings: Mapping[str, str]) -> Class:
     own = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), *known.values()]
     checked.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
     cls.__init__ = checked  # type: ignore[misc]
-    text = cls.__doc__ or ""
+    cls.__doc__ = described(cls.__doc__ or "", known, meanings)
+    return cls
+
+
+def described(text: str, known: Iterable[str], meanings: Mapping[str, str]) -> str:
+    """Returns a docstring in which the line `<shared>` is the arguments that it leaves out.
+
+    Args:
+        text: the docstring of a class or of a function.
+        known: the names of its arguments.
+        meanings: what each shared argument means.
+    """
     wrap = textwrap.TextWrapper(99, initial_indent=" " * 8, subsequent_indent=" " * 12)
     lines = (
         wrap.fill(f"{name}: {meanings[name]}")
         for name in known
         if name in meanings and f"        {name}:" not in text
     )
-    cls.__doc__ = text.replace("        <shared>", "\n".join(lines))
-    return cls
+    return text.replace("        <shared>", "\n".join(lines))
 
 
 def unknown_argument(owner: str, name: str, known: Iterable[str]) -> str:

@@ -318,6 +318,13 @@ def each(what: str, quick: dict[str, Case] = TINY, slow: dict[str, Case] = SMALL
     return [pytest.param(case, id=k, marks=marks(k, case)) for k, case in (quick | slow).items()]
 
 
+def some(values, quick) -> list:
+    """Parameters for pytest: values, those that are not `quick` marked slow."""
+    import pytest
+
+    return [pytest.param(x, marks=[] if x in quick else [pytest.mark.slow]) for x in values]
+
+
 @dataclasses.dataclass(frozen=True)
 class LossRow:
     """A loss: its kind, and what the common tests need to know.

@@ -11,12 +11,12 @@ import keras
 import numpy as np
 
 from segzoo.backbones import graph, measure
-from segzoo.backbones._near import near
 from segzoo.backbones._rows import NORMALIZATIONS, TERMS, BackboneInfo, Published, Variant
 from segzoo.backbones.channels import adapt_kernel, constant_planes
 from segzoo.backbones.pytorch import Reading, reading
 from segzoo.backbones.rebuild import Scale
 from segzoo.backbones.recursion import room_for_deep_graphs
+from segzoo.layers._arguments import near
 from segzoo.layers.preprocessing import ImageNormalization
 from segzoo.weights import fetch, load_weights
 from segzoo.weights.pytorch import load

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import keras
 
 from segzoo.backbones import families
-from segzoo.backbones._near import near
 from segzoo.backbones._rows import BackboneInfo
 from segzoo.backbones.named import build_row
+from segzoo.layers._arguments import near
 
 
 def _by_family(rows: list[BackboneInfo]) -> dict[str, BackboneInfo]:

@@ -26,6 +26,17 @@ def positive_int(argument: str, value: Any) -> int:
     return number
 
 
+def near(name: object, known: Iterable[str]) -> str:
+    """The end of an error that has a name in it: which known names are near, or nothing.
+
+    Example:
+        >>> near("resnet5", ["resnet50", "vgg16"])
+        '; near names: resnet50'
+    """
+    found = difflib.get_close_matches(str(name).lower(), list(known), n=5, cutoff=0.5)
+    return f"; near names: {', '.join(found)}" if found else ""
+
+
 def items(value: Any) -> list[Any] | None:
     """What a list, tuple or array holds; None of a number, a text or a mapping."""
     several = isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
@@ -53,10 +64,9 @@ def _from_keras(argument: str, value: Any, module: Any, due: str) -> Any:
         return module.get(value)
     except (TypeError, ValueError, AttributeError) as error:
         known = [name for name in dir(module) if name[0] != "_" and name not in _FUNCTIONS]
-        close = difflib.get_close_matches(str(value), known, n=3, cutoff=0.6)
-        hint = f"; near names: {', '.join(map(repr, close))}" if close else ""
         raise ValueError(
-            f"`{argument}` must be {due}, or a function, received {argument}={value!r}{hint}"
+            f"`{argument}` must be {due}, or a function, received {argument}={value!r}"
+            f"{near(value, known)}"
         ) from error
 
 

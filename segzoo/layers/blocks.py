@@ -143,7 +143,7 @@ class _Block(KeepsSynchronized):
             input_shape = layer.compute_output_shape(input_shape)
 
     def call(self, x):
-        if x.shape[-1] not in (None, self._channels):
+        if x.shape[-1] != self._channels:  # None where Keras traces after both numbers were fed
             raise ValueError(
                 f"the block {self.name!r} must get {self._channels} "
                 f"channel{'s' * (self._channels != 1)}, received shape {tuple(x.shape)}; as the "

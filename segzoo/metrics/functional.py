@@ -8,13 +8,14 @@ count over the whole data set instead.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 from keras import ops
 
-from segzoo._arguments import flag, ignored_classes, integer, number, one_of
+from segzoo._arguments import described, flag, ignored_classes, integer, number, one_of
 from segzoo._boundary import BoundaryCounts, boundary_counts
 from segzoo._counts import Counts, as_float, soft_counts, tversky_distance
 from segzoo._numerics import divide, has_nan, host_value, wide_integer
@@ -31,6 +32,24 @@ __all__ = ["boundary_f1_score", "counts", "dice_coef", "f_score", "iou_score"]
 
 _AVERAGES = ("macro", "micro", "per_image", None)
 _SOFT = Reading(probabilities=True, for_counts=True)
+_MEANINGS = {
+    "y_true": "(B, H, W, C) one-hot or multi-label, or labels (B, H, W) or (B, H, W, 1).",
+    "y_pred": "(B, H, W, C) probabilities.",
+    "threshold": "`None` for soft counts, sums of probabilities; a number from 0 to 1 makes every "
+    "channel a mask first, 1 where the probability is above it. Defaults to None.",
+    "smooth": "added to numerator and denominator, >= 0; two empty masks score 1. Defaults to 1.0.",
+    "average": '`"macro"`, the mean of the classes\' scores, counts summed over the batch; '
+    '`"micro"`, counts summed over the classes too; `"per_image"`, the mean over all (image, '
+    'class) pairs; `None`, the scores of the classes. Defaults to `"macro"`.',
+}
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _score(function: Function) -> Function:
+    """Registers a score and documents the arguments that all of them share."""
+    known = inspect.signature(function).parameters
+    function.__doc__ = described(function.__doc__ or "", known, _MEANINGS)
+    return keras.saving.register_keras_serializable(package="segzoo.metrics")(function)
 
 
 def counts(
@@ -96,7 +115,7 @@ def counts(
     return Counts(*(ops.cast(count, wide_integer()) for count in found))
 
 
-@keras.saving.register_keras_serializable(package="segzoo.metrics")
+@_score
 def dice_coef(
     y_true: Any,
     y_pred: Any,
@@ -107,14 +126,7 @@ def dice_coef(
     """Compute the Dice coefficient of a batch, (2 tp + smooth) / (2 tp + fp + fn + smooth).
 
     Args:
-        y_true: (B, H, W, C) one-hot or multi-label, or labels (B, H, W) or (B, H, W, 1).
-        y_pred: (B, H, W, C) probabilities.
-        threshold: `None` for soft counts, sums of probabilities; a number from 0 to 1 makes every
-            channel a mask first, 1 where the probability is above it. Defaults to None.
-        smooth: added to numerator and denominator, >= 0; two empty masks score 1. Defaults to 1.0.
-        average: `"macro"`, the mean of the classes' scores, counts summed over the batch;
-            `"micro"`, counts summed over the classes too; `"per_image"`, the mean over all
-            (image, class) pairs; `None`, the scores of the classes. Defaults to `"macro"`.
+        <shared>
 
     Returns:
         A scalar from 0 to 1, or (C,) with `average=None`.
@@ -134,7 +146,7 @@ def dice_coef(
     return _region_score(y_true, y_pred, threshold, smooth, average, 0.5, 0.5, 0.5)
 
 
-@keras.saving.register_keras_serializable(package="segzoo.metrics")
+@_score
 def iou_score(
     y_true: Any,
     y_pred: Any,
@@ -145,13 +157,7 @@ def iou_score(
     """Compute the intersection over union of a batch, (tp + smooth) / (tp + fp + fn + smooth).
 
     Args:
-        y_true: (B, H, W, C) one-hot or multi-label, or labels (B, H, W) or (B, H, W, 1).
-        y_pred: (B, H, W, C) probabilities.
-        threshold: `None` for soft counts, or a number from 0 to 1 above which a probability is 1.
-            Defaults to None.
-        smooth: added to numerator and denominator, >= 0. Defaults to 1.0.
-        average: `"macro"`, `"micro"`, `"per_image"` or `None`, as in `dice_coef`. Defaults to
-            `"macro"`.
+        <shared>
 
     Returns:
         A scalar from 0 to 1, or (C,) with `average=None`.
@@ -169,7 +175,7 @@ def iou_score(
     return _region_score(y_true, y_pred, threshold, smooth, average, 1.0, 1.0, 1.0)
 
 
-@keras.saving.register_keras_serializable(package="segzoo.metrics")
+@_score
 def f_score(
     y_true: Any,
     y_pred: Any,
@@ -183,13 +189,7 @@ def f_score(
     F = ((1 + beta^2) tp + smooth) / ((1 + beta^2) tp + beta^2 fn + fp + smooth)
 
     Args:
-        y_true: (B, H, W, C) one-hot or multi-label, or labels (B, H, W) or (B, H, W, 1).
-        y_pred: (B, H, W, C) probabilities.
-        threshold: `None` for soft counts, or a number from 0 to 1 above which a probability is 1.
-            Defaults to None.
-        smooth: added to numerator and denominator, >= 0. Defaults to 1.0.
-        average: `"macro"`, `"micro"`, `"per_image"` or `None`, as in `dice_coef`. Defaults to
-            `"macro"`.
+        <shared>
         beta: above 0; 1 is Dice, 2 favors recall, 0.5 precision. Defaults to 1.0.
 
     Returns:
@@ -211,7 +211,7 @@ def f_score(
     return _region_score(y_true, y_pred, threshold, smooth, average, *weights)
 
 
-@keras.saving.register_keras_serializable(package="segzoo.metrics")
+@_score
 def boundary_f1_score(
     y_true: Any,
     y_pred: Any,
@@ -227,13 +227,7 @@ def boundary_f1_score(
     threshold the score is soft, and one minus `segzoo.losses.BoundaryF1` of the same `smooth`.
 
     Args:
-        y_true: (B, H, W, C) one-hot or multi-label, or labels (B, H, W) or (B, H, W, 1).
-        y_pred: (B, H, W, C) probabilities.
-        threshold: `None` for soft counts, or a number from 0 to 1 above which a probability is 1.
-            Defaults to None.
-        smooth: added to numerator and denominator, >= 0. Defaults to 1.0.
-        average: `"macro"`, `"micro"`, `"per_image"` or `None`, as in `dice_coef`. Defaults to
-            `"macro"`.
+        <shared>
         tolerance: distance in pixels up to which boundaries match, an integer >= 0. Defaults to 2.
 
     Returns:

@@ -4,9 +4,9 @@ import functools
 
 import keras
 import numpy as np
-import pytest
 
 from segzoo import backbones
+from tests.cases import some
 
 # One network per construction, the smallest: every rule of the rewriting is met by one of them.
 REPRESENTATIVES = [
@@ -33,8 +33,8 @@ QUICK = ("resnet18", "mobilenetv2")
 
 
 def each(names=REPRESENTATIVES, quick=QUICK):
-    """Parameters for pytest: names, or other values; those that are not quick are marked slow."""
-    return [pytest.param(n, marks=[] if n in quick else [pytest.mark.slow]) for n in names]
+    """Parameters for pytest: names of backbones, or other values."""
+    return some(names, quick)
 
 
 @functools.cache

@@ -50,6 +50,7 @@ LOSSES = {
     "Dice() + 0.1 * BoundaryDistance()": ("mask", "distance"),
     "0.5 * Dice() + 0.5 * CenterlineDice()": ("mask",),
     "Dice() + SkeletonRecall()": ("mask", "skeleton"),
+    "BCEDice() + 0.1 * SkeletonRecall()": ("mask", "skeleton"),
 }
 COSTS = ("Dice()", "CenterlineDice()", "SkeletonRecall()", "BoundaryDistance()")
 STEPS, BATCH, SIZE, HELD_OUT = 120, 8, 64, (16, 128)

@@ -9,8 +9,7 @@ import tensorflow as tf
 
 from segzoo import losses
 from segzoo._arguments import parameters
-from tests.backbones import networks
-from tests.cases import LOSSES
+from tests.cases import LOSSES, some
 from tests.losses import helpers
 from tests.losses.helpers import cases, data, gradient, make, run
 
@@ -102,7 +101,7 @@ def test_weights_through_fit_and_through_a_data_set_equal_the_call(name, rng):
     assert np.isclose(first.history["loss"][0], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("order", networks.each([(1, 3), (3, 1), (3, 4)], [(1, 3)]))
+@pytest.mark.parametrize("order", some([(1, 3), (3, 1), (3, 4)], [(1, 3)]))
 def test_weights_of_another_rank_on_one_compiled_model_are_named(order):
     x, labels, y = images(3)
     model = small_model(3)

@@ -266,6 +266,10 @@ def test_images_of_other_channels_are_refused_after_right_ones_too(rng):
     model.predict(np.zeros((1, 64, 64, 3)), verbose=0)
     with pytest.raises(ValueError, match="must have 3 channels"):
         model.predict(np.zeros((1, 64, 64, 1)), verbose=0)
+    gray = models.UNet(None, 1, (None, None, 1), decoder_filters=(8, 4))
+    gray.predict(np.zeros((1, 32, 32, 1)), verbose=0)
+    with pytest.raises(ValueError, match=r"must get 1 channel, .*`input_shape`"):
+        gray.predict(np.zeros((1, 32, 32, 4)), verbose=0)  # a grouped convolution would take it
 
 
 def test_weights_of_another_network_are_refused(tmp_path):

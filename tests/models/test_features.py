@@ -7,9 +7,8 @@ import pytest
 from segzoo import backbones, models
 from segzoo.backbones.encoder import encoder
 from tests.backbones.networks import REPRESENTATIVES
-from tests.cases import FIRST, SMALL, TINY, tiny_backbone
+from tests.cases import FIRST, SMALL, TINY, some, tiny_backbone
 
-slow = pytest.mark.slow
 ON_BACKBONE = {name: case for name, case in TINY.items() if case.backbone is not None}
 # ResNet18 under a U-Net of one class, whatever the size and the output stride.
 PARAMETERS = 14_340_657
@@ -99,9 +98,7 @@ def check_sizes(case, sizes):
         assert structure(case(2, (*size, 3))) == network, size
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in ("FCN", "UNet") else [slow]) for n in ON_BACKBONE]
-)
+@pytest.mark.parametrize("name", some(ON_BACKBONE, ["FCN", "UNet"]))
 def test_every_map_has_a_name_and_an_auxiliary_head_changes_nothing_else(name, rng):
     import tensorflow as tf
 

@@ -6,15 +6,13 @@ import keras
 import numpy as np
 import pytest
 
-from tests.cases import ALL, SMALL
+from tests.cases import ALL, SMALL, some
 from tests.models import frozen
 
 KEPT = json.loads(frozen.OUTPUTS.read_text())
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(k, marks=[] if k in SMALL else [pytest.mark.slow]) for k in KEPT]
-)
+@pytest.mark.parametrize("name", some(KEPT, SMALL))
 def test_a_model_gives_what_it_gave(name):
     kept, now = KEPT[name], frozen.outputs(name)
     assert now["parameters"] == kept["parameters"]

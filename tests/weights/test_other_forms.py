@@ -14,7 +14,7 @@ from segzoo.layers import ConvBlock
 from segzoo.models import FCN, UNet, UNetPlusPlus
 from segzoo.models._assembly import CLASSIFIERS
 from segzoo.weights import load_weights
-from tests.backbones import networks
+from tests.cases import some
 
 slow = pytest.mark.slow
 ENDINGS = ("keras", "weights.h5", "h5")
@@ -111,7 +111,7 @@ FORMS = {
 QUICK = ["transpose into bilinear", "group into layer", "preprocessing into none"]
 
 
-@pytest.mark.parametrize("form", networks.each(FORMS, QUICK))
+@pytest.mark.parametrize("form", some(FORMS, QUICK))
 def test_a_file_of_another_form_is_refused_by_name(tmp_path, form):
     source, build, pattern = FORMS[form]
     model = build()
