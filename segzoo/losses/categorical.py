@@ -58,7 +58,8 @@ class _CategoricalLoss(PixelLoss):
 
     def _slope_of_logits(self, upstream: Any, x: Any, targets: Any, fine: Any) -> Any:
         parts = targets * self._part(x)
-        slope = parts - ops.softmax(x, axis=-1) * ops.sum(parts, axis=-1, keepdims=True)
+        p = ops.exp(-costs_of_logits(x))  # which a graph has computed already, unlike a softmax
+        slope = parts - p * ops.sum(parts, axis=-1, keepdims=True)
         # Times upstream, and 0 where that is 0 or the batch is bad, whatever NaN stands before.
         inverse = ops.divide_no_nan(fine, ops.expand_dims(upstream, -1))
         return ops.divide_no_nan(slope, inverse)
