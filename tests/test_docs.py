@@ -49,7 +49,7 @@ def run(page, line, code, namespace):
 
 
 # Pages that trace or train a network of full size are read by the slow tests.
-QUICK = {"backbones.md", "metrics.md", "rle.md", "troubleshooting.md"}
+QUICK = {"backbones.md", "rle.md", "troubleshooting.md"}
 
 
 def lay_out_files(page):

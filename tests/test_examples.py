@@ -236,6 +236,7 @@ def test_grad_cam_of_a_linear_head_is_the_weighted_features(rng):
     np.testing.assert_allclose(heat, weighted / (weighted.max() + 1e-9), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_finer_fcn_begins_with_the_scores_of_the_coarser_one(rng):
     common = {"classes": 5, "input_shape": (64, 64, 3), "head_filters": 8}
     teacher, model = (
@@ -259,6 +260,7 @@ def test_cleaning_fills_holes_drops_specks_and_keeps_roofs_at_the_edge():
     np.testing.assert_array_equal(roofs.clean(rough), roof)
 
 
+@pytest.mark.slow
 def test_batch_statistics_of_a_fresh_backbone_follow_faster():
     model = segzoo.models.UNet("mobilenetv2", backbone_weights=None)
     shared.follow_batch_statistics(model)

@@ -61,7 +61,7 @@ def small(kind, **options):
 
 
 KINDS = [*PLANS, "b", "lite", "vgg"]
-each_kind = pytest.mark.parametrize("kind", networks.each(KINDS, quick=("gates", "lite")))
+each_kind = pytest.mark.parametrize("kind", networks.each(KINDS, quick=["gates"]))
 
 
 @each_kind
@@ -120,6 +120,7 @@ def test_layers_that_a_row_does_not_name_are_measured():
         small("bottleneck", features=["conv4_block1_1_rel"])
 
 
+@pytest.mark.slow
 def test_a_variant_is_what_another_library_built():
     first = small("bottleneck", variant=Variant(dilation="stage", epsilon=0.5), output_stride=8)
     rates = [
@@ -139,10 +140,8 @@ def test_a_variant_is_what_another_library_built():
     assert small("gates", input_shape=(65, 65, 3)).model.outputs[1].shape[1:3] == (17, 17)
 
 
-@pytest.mark.parametrize(
-    ("name", "own"),
-    [("mobilenetv2", 0.999), pytest.param("resnet50", 0.99, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "own"), [("mobilenetv2", 0.999), ("resnet50", 0.99)])
 def test_random_weights_come_with_a_momentum_that_short_trainings_need(name, own):
     def momenta(name, **options):
         built = build_row(backbones.info(name), input_shape=(None, None, 3), **options)
@@ -153,6 +152,7 @@ def test_random_weights_come_with_a_momentum_that_short_trainings_need(name, own
     assert momenta(name, weights=None, pretrained=True) == {own}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 2])  # two and a plane of ones are not taken for RGB
 def test_a_file_of_rgb_is_adapted_to_other_channels(tmp_path, channels):
     saved = small("keras")
@@ -180,6 +180,7 @@ def channels_first():
     keras.config.set_image_data_format("channels_last")
 
 
+@pytest.mark.slow
 def test_an_old_setting_of_keras_changes_nothing(channels_first, tmp_path):
     for kind in ("keras", "lite"):
         keras.config.set_image_data_format("channels_last")

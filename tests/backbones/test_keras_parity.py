@@ -25,7 +25,8 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", networks.each(NETWORKS, ["mobilenetv2"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
 def test_backbone_equals_the_network_of_keras(name, tmp_path):
     function, module, sizes = NETWORKS[name]
     for size in sizes:

@@ -138,6 +138,7 @@ def test_statistics_that_fit_no_rgb_raise(arguments):
         ImageNormalization(**arguments)
 
 
+@pytest.mark.slow
 def test_backbone_takes_bytes_and_floats_alike_and_can_leave_them_to_the_user():
     image = np.arange(3 * 64 * 64, dtype="int64").reshape(1, 64, 64, 3) % 256
     options = {"weights": None, "features": ["conv1_conv"]}

@@ -116,6 +116,7 @@ def test_layers_can_be_looked_into():
     assert inside(networks.image(64, 64)).shape == (2, 4, 4, 256)
 
 
+@pytest.mark.slow
 def test_features_replace_the_taps():
     taps = ["conv2_block3_2_relu", "conv4_block6_2_relu"]
     backbone = backbones.build("resnet50", weights=None, features=taps)
@@ -123,6 +124,7 @@ def test_features_replace_the_taps():
     assert all("conv5" not in layer.name for layer in backbone.layers)
 
 
+@pytest.mark.slow
 def test_blocks_are_dropped_at_the_papers_rate():
     for name in ("efficientnetb0", "efficientnetb3"):
         backbone = backbones.build(name, weights=None)

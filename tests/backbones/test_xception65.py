@@ -44,6 +44,7 @@ def pyramid(network):
     return keras.Model(network.inputs[0], [network.get_layer(tap).output for tap in TAPS])
 
 
+@pytest.mark.slow
 def test_layers_have_the_published_names_and_shapes(network):
     kernels = published_layers()
     convolutions = {

@@ -91,7 +91,9 @@ def check(step, classes, dense):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize(("classes", "dense"), [(1, True), (3, False)])
+@pytest.mark.parametrize(
+    ("classes", "dense"), [(3, False), pytest.param(1, True, marks=pytest.mark.slow)]
+)
 def test_a_wrong_batch_is_nan_with_gradient_zero_in_a_graph(classes, dense):
     step = compiled(every_loss(classes, from_logits=True))
     check(step, classes, dense)
@@ -113,6 +115,7 @@ def test_a_wrong_batch_is_nan_in_every_form(classes, dense, jit_compile, ignore)
         check_extremes(step, classes)
 
 
+@pytest.mark.slow
 def test_probabilities_and_float_labels_that_cannot_be_right_are_nan_with_gradient_zero():
     y, p, w = fine(3, dense=False)
     y, p = y.astype("float32"), np.exp(p) / np.exp(p).sum(-1, keepdims=True)

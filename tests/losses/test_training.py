@@ -57,6 +57,7 @@ def test_graph_xla_and_eager_agree(name, classes, xla):
     np.testing.assert_allclose(got, slope, rtol=1e-4, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "classes"),
     helpers.few(cases(), "Dice", rest=[pytest.mark.slow, pytest.mark.deep]),
@@ -79,7 +80,7 @@ def test_fit_in_mixed_precision_with_xla_then_save_and_load(name, classes, tmp_p
     assert np.isclose(loaded.evaluate(x, truth, batch_size=4, verbose=0), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", helpers.few(helpers.CLASSES, "Dice", "BinaryFocal"))
+@pytest.mark.parametrize("name", helpers.few(helpers.CLASSES, "Dice"))
 def test_weights_through_fit_and_through_a_data_set_equal_the_call(name, rng):
     x, labels, _ = images(3)
     model = small_model(3)
@@ -124,6 +125,7 @@ def test_class_weight_of_keras_is_refused_for_masks():
         model.fit(x, labels, class_weight={0: 1.0, 1: 2.0, 2: 1.0}, verbose=0)
 
 
+@pytest.mark.slow
 def test_deep_supervision_takes_a_list_of_losses(rng):
     inputs = keras.Input((None, None, 2))
     heads = [keras.layers.Conv2D(1, 1, activation="sigmoid")(inputs) for _ in range(4)]
@@ -172,6 +174,7 @@ def test_keras_losses_are_parts_with_any_weights(rng):
         assert np.isclose(run(mixed, y, p, w), run(ours, y, p, w), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_compound_trains_logs_its_parts_saves_and_loads(tmp_path):
     x, _, y = images(1)
     loss = losses.Dice() + 0.5 * losses.BinaryFocal(ignore_class=[255]) + keras.losses.Huber()

@@ -79,6 +79,7 @@ def test_evaluate_agrees_with_numpy_on_predictions(rng):
         assert logs[key] == pytest.approx(value, abs=1e-6), key
 
 
+@pytest.mark.slow
 def test_fit_logs_every_class_under_its_name(rng):
     x, y = dataset(rng)
     model = small_model()
@@ -142,6 +143,7 @@ def test_one_class_with_void_pixels(rng):
     assert logs["dice_score"] == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_callbacks_know_that_scores_rise(rng, tmp_path):
     x, y = dataset(rng, images=4)
     model = small_model()

@@ -107,6 +107,7 @@ def test_a_new_fcn8_predicts_what_its_coarsest_scores_say(rng):
     assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.95
 
 
+@pytest.mark.slow
 def test_deeplab_follows_the_paper():
     model = models.DeepLabV3Plus("mobilenetv2", 21, backbone_weights=None)
     rates = [model.get_layer(f"aspp_rate_{r}").dilation_rate for r in (6, 12, 18)]
@@ -152,6 +153,7 @@ def test_a_frozen_backbone_keeps_its_batch_statistics(rng):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_backbone_features_replace_the_taps():
     model = models.DeepLabV3Plus(
         "resnet50",

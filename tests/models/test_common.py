@@ -15,6 +15,9 @@ import pytest
 from segzoo import losses
 from tests.cases import PADDINGS, REAL, SMALL, TINY, each
 
+# What follows the head is the same for every builder: one head, several heads, and a resize.
+FEW = {name: TINY[name] for name in ("UNet", "UNet3Plus", "DeepLabV3Plus")}
+
 
 def as_list(outputs):
     return outputs if isinstance(outputs, list | tuple) else [outputs]
@@ -91,6 +94,7 @@ def test_several_sizes_pass_through_one_predict(case, rng):
         assert_close(model.predict(x, verbose=0), numpy(model(x)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", each("sizes"))
 def test_a_graph_traced_without_sizes_runs_at_any_size(case, rng):
     import tensorflow as tf
@@ -113,7 +117,7 @@ def test_any_number_of_channels_is_accepted_and_one_class_is_a_probability(case,
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("case", each("activation"))
+@pytest.mark.parametrize("case", each("activation", FEW))
 def test_outputs_are_probabilities_unless_logits_are_asked_for(case, rng):
     x = case.images(rng, 2, 40, 36, 3)
     logits, softmax, sigmoid = shared(case), case(3), case(3, activation="sigmoid")

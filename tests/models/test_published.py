@@ -260,6 +260,7 @@ def test_an_ordinary_deeplab_is_not_the_published_network():
     assert "low_level" in [layer.name for layer in model.layers]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "weights, end",
     [("pascal_voc", ""), pytest.param("cityscapes", "_cityscapes", marks=pytest.mark.slow)],
@@ -361,6 +362,7 @@ def test_other_channels_adapt_the_first_convolution(mobilenet, tmp_path):
     np.testing.assert_array_equal(again.get_weights()[0], six.get_weights()[0])
 
 
+@pytest.mark.slow
 def test_the_backbone_is_one_frozen_part(mobilenet):
     model = DeepLabV3Plus("mobilenetv2", 21, weights=mobilenet[1])
     model.get_layer("backbone").trainable = False

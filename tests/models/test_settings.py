@@ -15,7 +15,7 @@ import segzoo
 from tests.cases import LAYERS, SMALL, TINY, TWO_INPUTS, make_layer
 
 NAMES = [*TINY, "UNet-own-transpose", "UNetPlusPlus-own-deep"]
-QUICK = ["LinkNet", "UNet-own-transpose"]
+QUICK = ["UNet-own-transpose"]
 OTHERS = [name for name in NAMES if name not in QUICK]
 # Layers and operations that ask Keras's settings where the channels are unless they are told.
 PLACED = re.compile(
@@ -49,6 +49,7 @@ def with_weights():
         yield name, lambda name=name: SMALL[name](2)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_tensorflow_restores_every_weight_of_every_layer_and_builder(tmp_path):
     import tensorflow as tf
 

@@ -23,6 +23,7 @@ def test_onnx_runs_at_any_size(case, tmp_path):
     export.onnx_agrees(case(3), tmp_path, export.SIZES["dynamic"])
 
 
+@pytest.mark.slow
 def test_onnx_runs_attention_and_exact_gelu_at_any_size(tmp_path):
     image = keras.Input((None, None, 3))
     x = segzoo.layers.ConvBlock(6, activation="gelu")(image)

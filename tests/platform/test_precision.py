@@ -5,7 +5,7 @@ import pytest
 from tests.cases import TINY, each
 from tests.platform import precision
 
-QUICK = {"DeepLabV3Plus": TINY["DeepLabV3Plus"]}
+QUICK = {"FPN": TINY["FPN"]}
 
 
 @pytest.mark.parametrize("case", each("mixed precision", QUICK, TINY))

@@ -18,7 +18,7 @@ from tests.pytorch import by_name
 from tests.pytorch.published import Case, names
 
 # A few on the smallest network that is stored; the rest takes minutes.
-QUICK = {"smp-FPN-option-concat", "smp-DeepLabV3Plus-option-depth4", "transformers-segformer-b0"}
+QUICK = {"smp-FPN-option-concat", "transformers-segformer-b0"}
 
 
 def marks(name):
@@ -62,6 +62,7 @@ def small(tmp_path_factory):
     return Case("smp-Unet-option-depth3"), folder, read(Case("smp-Unet-option-depth3"), folder)
 
 
+@pytest.mark.slow
 def test_a_fixed_size_and_a_graph_without_one_give_what_the_open_model_gives(small):
     case, folder, model = small
     image = by_name.image(64, 96)
@@ -85,6 +86,7 @@ def test_normalization_is_part_of_the_graph(small):
     np.testing.assert_allclose(got, expected, atol=1e-4 * expected.std())
 
 
+@pytest.mark.slow
 def test_other_channels_adapt_the_first_convolution_of_a_file_of_rgb(tmp_path, small):
     _, folder, _ = small
     gray = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 1)).astype("uint8")
@@ -99,6 +101,7 @@ def test_other_channels_adapt_the_first_convolution_of_a_file_of_rgb(tmp_path, s
         from_pytorch(tmp_path, input_shape=(None, None, 3))
 
 
+@pytest.mark.slow
 def test_a_bare_state_dict_needs_a_configuration(tmp_path, small):
     case, _, model = small
     path = tmp_path / "roads.safetensors"

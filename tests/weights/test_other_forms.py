@@ -108,7 +108,7 @@ FORMS = {
 }
 
 
-QUICK = ["transpose into bilinear", "group into layer", "preprocessing into none"]
+QUICK = ["transpose into bilinear", "group into layer"]
 
 
 @pytest.mark.parametrize("form", some(FORMS, QUICK))
@@ -119,6 +119,7 @@ def test_a_file_of_another_form_is_refused_by_name(tmp_path, form):
         assert_refused(model, path, pattern)
 
 
+@pytest.mark.slow
 def test_a_file_of_the_same_form_is_read(tmp_path):
     source, model = on_resnet(), on_resnet()
     for path in saved(source, tmp_path):
@@ -211,13 +212,14 @@ def test_a_classifier_that_differs_in_more_than_classes_is_refused(tmp_path):
         assert_refused(model, path, "does not fit")
 
 
+@slow
 @pytest.mark.parametrize(
     ("backbone", "preprocessing"),
     [
         ("resnet18", True),
-        pytest.param("resnet18", False, marks=slow),
-        pytest.param("vgg16", True, marks=slow),
-        pytest.param("vgg16", False, marks=slow),
+        ("resnet18", False),
+        ("vgg16", True),
+        ("vgg16", False),
     ],
 )
 def test_other_channels_adapt_the_first_convolution(tmp_path, rng, backbone, preprocessing):
