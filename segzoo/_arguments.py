@@ -14,7 +14,7 @@ import math
 import operator
 import textwrap
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -22,6 +22,21 @@ import numpy as np
 
 ClassWeights = Sequence[float] | Mapping[int, float] | None
 Class = TypeVar("Class", bound=type)
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# What other libraries call our arguments: an argument that is known, and how it is said here.
+_ELSEWHERE = {
+    "ignore_index": [("ignore_class", "`ignore_class`")],
+    "num_classes": [
+        ("classes", "`classes`"),
+        ("from_logits", "the number of channels of `y_pred`"),
+    ],
+    "class_indexes": [("class_weights", "`class_weights`, 0 for a class that does not count")],
+    "include_background": [("class_weights", "`class_weights={0: 0}`, a background of no weight")],
+    "weight": [("class_weights", "`class_weights`")],
+    "per_image": [("average", '`average="per_image"`')],
+    "reduction": [("average", "`average`")],
+}
 
 
 def flag(name: str, value: Any) -> bool:
@@ -220,9 +235,26 @@ def described(text: str, known: Iterable[str], meanings: Mapping[str, str]) -> s
     return text.replace("        <shared>", "\n".join(lines))
 
 
+def named(function: Function) -> Function:
+    """Returns the function, whose errors name arguments near to one that it does not have."""
+    known = list(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        for name in kwargs:
+            if name not in known:
+                raise TypeError(unknown_argument(function.__name__, name, known))
+        return function(*args, **kwargs)
+
+    return checked  # type: ignore[return-value]
+
+
 def unknown_argument(owner: str, name: str, known: Iterable[str]) -> str:
-    """Returns the message for an argument that `owner` does not have: similar ones, or all."""
+    """Returns the message for an argument that `owner` has not: ours for it, near ones, or all."""
     known = list(known)
+    ours = [words for argument, words in _ELSEWHERE.get(name, []) if argument in known]
+    if ours:
+        return f"`{owner}` has no argument `{name}`; here it is {ours[0]}"
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     if near:
         return f"`{owner}` has no argument `{name}`; near: {', '.join(f'`{n}`' for n in near)}"

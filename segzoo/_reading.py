@@ -147,7 +147,8 @@ class Reading:
         weights_dtype: of the weights, that of the scores if left out.
         infinite: whether scores may be infinite, of both signs.
         signed: whether `y_true` is a map of signed distances, (B, H, W, C), instead of targets.
-        decided_classes: number of classes, where `y_pred` may also hold decided labels (B, H, W).
+        decided_classes: number of classes, where `y_pred` may also hold decided labels,
+            (B, H, W) or (B, H, W, 1).
     """
 
     multilabel: bool = False
@@ -212,7 +213,8 @@ class Reading:
     def _scores(self, y_pred: Any) -> tuple[Any, Any]:
         """Returns scores; of decided labels their one-hot, and whether one is wrong."""
         shape = static_shape("y_pred", y_pred, "accepted is (B, H, W, C)")
-        if len(shape) != 3 or keras.backend.is_float_dtype(y_pred.dtype):
+        column = len(shape) == 4 and shape[-1] == 1 and (self.decided_classes or 1) > 1
+        if not (len(shape) == 3 or column) or keras.backend.is_float_dtype(y_pred.dtype):
             return y_pred, None
         if self.decided_classes is None:
             raise ValueError(
@@ -220,6 +222,7 @@ class Reading:
                 "of the number of classes: pass `classes=`, or scores (B, H, W, C)"
             )
         levels = max(self.decided_classes, 2)
+        y_pred = y_pred[..., 0] if column else y_pred
         labels, *_, wrong = _targets.read_labels(y_pred, levels, ())
         refuse(wrong, lambda: _targets.explain(y_pred, levels, True, (), "y_pred"))
         scores = ops.one_hot(labels, levels, dtype="float32")

@@ -32,9 +32,19 @@ def near(name: object, known: Iterable[str]) -> str:
     Example:
         >>> near("resnet5", ["resnet50", "vgg16"])
         '; near names: resnet50'
+        >>> near("ResNet-50", ["resnet50", "vgg16"])
+        '; the name is resnet50'
     """
-    found = difflib.get_close_matches(str(name).lower(), list(known), n=5, cutoff=0.5)
+    known, plain = list(known), _plain(name)
+    same = next((word for word in known if _plain(word) == plain), None)
+    if same:
+        return f"; the name is {same}"
+    found = difflib.get_close_matches(plain, known, n=5, cutoff=0.5)
     return f"; near names: {', '.join(found)}" if found else ""
+
+
+def _plain(name: object) -> str:
+    return str(name).lower().replace("-", "").replace("_", "")
 
 
 def items(value: Any) -> list[Any] | None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import keras
 from keras import ops
 
-from segzoo._arguments import described, flag, ignored_classes, integer, number, one_of
+from segzoo._arguments import described, flag, ignored_classes, integer, named, number, one_of
 from segzoo._boundary import BoundaryCounts, boundary_counts
 from segzoo._counts import Counts, as_float, soft_counts, tversky_distance
 from segzoo._numerics import divide, has_nan, host_value, wide_integer
@@ -49,9 +49,10 @@ def _score(function: Function) -> Function:
     """Registers a score and documents the arguments that all of them share."""
     known = inspect.signature(function).parameters
     function.__doc__ = described(function.__doc__ or "", known, _MEANINGS)
-    return keras.saving.register_keras_serializable(package="segzoo.metrics")(function)
+    return keras.saving.register_keras_serializable(package="segzoo.metrics")(named(function))
 
 
+@named
 def counts(
     y_true: Any,
     y_pred: Any,
@@ -66,7 +67,8 @@ def counts(
 
     Args:
         y_true: (B, H, W, C) one-hot or multi-label, or labels (B, H, W) or (B, H, W, 1).
-        y_pred: (B, H, W, C) probabilities or logits, or decided labels (B, H, W) of integer type.
+        y_pred: (B, H, W, C) probabilities or logits, or decided labels of integer type, (B, H, W)
+            or (B, H, W, 1).
         threshold: probability above which a pixel is positive, one number or one for each class;
             for one class and with `multilabel`. Defaults to 0.5.
         multilabel: whether the classes of a pixel are independent of each other. Defaults to

@@ -197,6 +197,7 @@ def check_widths(argument: str, values: Sequence[int], least: int = 1) -> tuple[
     widths = [as_int(n) for n in items(values) or []]
     if len(widths) < least or any(n is None or n < 1 for n in widths):
         raise ValueError(
-            f"`{argument}` must be at least {least} ints >= 1, received {argument}={values!r}"
+            f"`{argument}` must be a list of ints >= 1, at least {least} of them, received "
+            f"{argument}={values!r}"
         )
     return tuple(n for n in widths if n is not None)

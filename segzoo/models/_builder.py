@@ -14,22 +14,32 @@ from segzoo.weights.published import CHECKPOINTS
 
 P = ParamSpec("P")
 
-# What other libraries call our arguments.
-_ELSEWHERE = {
-    "encoder_name": "`backbone`",
-    "backbone_name": "`backbone`",
-    "encoder_weights": "`backbone_weights`",
-    "encoder_features": "`backbone_features`",
-    "in_channels": "`input_shape`, whose last entry is the number of channels",
-    "num_classes": "`classes`",
-    "decoder_channels": "`decoder_filters`",
-    "decoder_block_type": "`upsampling`",
-    "decoder_use_batchnorm": "`normalization`",
-    "decoder_attention_type": "`attention`",
-    "encoder_depth": "`backbone_features`, which picks the maps",
+# What other libraries call our arguments; the first that a builder has is what it is here.
+_ELSEWHERE: dict[str, tuple[str, ...]] = {
+    "encoder_name": ("backbone", "variant"),
+    "backbone_name": ("backbone", "variant"),
+    "encoder_weights": ("backbone_weights",),
+    "encoder_features": ("backbone_features",),
+    "num_classes": ("classes",),
+    "decoder_channels": ("decoder_filters", "filters"),
+    "decoder_segmentation_channels": ("decoder_filters",),
+    "decoder_pyramid_channels": ("pyramid_filters",),
+    "pyramid_block_filters": ("pyramid_filters",),
+    "psp_out_channels": ("decoder_filters",),
+    "decoder_block_type": ("upsampling",),
+    "decoder_interpolation": ("upsampling",),
+    "decoder_use_batchnorm": ("normalization",),
+    "decoder_use_norm": ("normalization",),
+    "decoder_attention_type": ("attention",),
+    "decoder_atrous_rates": ("aspp_dilations",),
+    "encoder_output_stride": ("output_stride",),
+    "downsample_factor": ("output_stride",),
+    "aux_params": ("auxiliary",),
+}
+_SENTENCES = {
+    "in_channels": "the last entry of `input_shape`",
+    "encoder_depth": "`backbone_features`, the maps to take",
     "encoder_freeze": "`model.get_layer('backbone').trainable = False`",
-    "encoder_output_stride": "`output_stride`",
-    "aux_params": "`auxiliary`",
 }
 
 
@@ -123,8 +133,10 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
 
 
 def _unknown(name: str, argument: str, known: list[str]) -> str:
-    if argument in _ELSEWHERE:
-        hint = f"segzoo has {_ELSEWHERE[argument]} for it"
+    ours = next((f"`{word}`" for word in _ELSEWHERE.get(argument, ()) if word in known), None)
+    ours = _SENTENCES.get(argument, ours)
+    if ours:
+        hint = f"here it is {ours}"
     else:
         near = difflib.get_close_matches(argument, known, n=3, cutoff=0.6)
         listed = ", ".join(f"`{word}`" for word in near or known)

@@ -136,7 +136,8 @@ def test_blocks_are_dropped_at_the_papers_rate():
 BAD = {
     "resnet5": (lambda: backbones.build("resnet5"), r"received 'resnet5'; near names: .*resnet50"),
     "family": (lambda: backbones.names("resnets"), "near names: resnet"),
-    "info": (lambda: backbones.info("efficientnet-b0"), "near names: efficientnetb0"),
+    "info": (lambda: backbones.info("efficientnet-b0"), "the name is efficientnetb0$"),
+    "capitals": (lambda: backbones.build("ResNet50"), "the name is resnet50$"),
     "size": (lambda: backbones.build("vgg16", input_shape=(31, None, 3)), "`input_shape` must be"),
     "rank": (lambda: backbones.build("vgg16", input_shape=(64, 64)), "`input_shape` must be"),
     "channels": (lambda: backbones.build("vgg16", input_shape=(64, 64, 0)), "`input_shape` must"),

@@ -216,6 +216,22 @@ def test_a_misspelled_argument_names_the_near_ones():
         make("LovaszSoftmax", class_weights=[1, 2])
 
 
+@pytest.mark.parametrize(
+    ("name", "word", "ours"),
+    [
+        ("Dice", "ignore_index", "`ignore_class`"),
+        ("LovaszSoftmax", "ignore_index", "`ignore_class`"),
+        ("Dice", "num_classes", "the number of channels of `y_pred`"),
+        ("Dice", "class_indexes", "`class_weights`, 0 for a class that does not count"),
+        ("BCEDice", "include_background", "`class_weights={0: 0}`, a background of no weight"),
+    ],
+)
+def test_the_words_of_other_libraries_are_translated(name, word, ours):
+    with pytest.raises(TypeError) as error:
+        make(name, **{word: 1})
+    assert str(error.value) == f"`{name}` has no argument `{word}`; here it is {ours}"
+
+
 def test_soft_targets_have_their_minimum_where_they_are():
     y = np.array([0.0, 0.3, 0.3, 0.8, 1.0], "float32").reshape(1, 1, -1, 1)
     for name in ("Dice", "Jaccard", "Tversky", "FocalTversky", "MCC", "GeneralizedDice"):

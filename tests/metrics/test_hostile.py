@@ -158,6 +158,7 @@ def test_mappings_thresholds_and_decided_labels():
         metrics.IoU(class_weights={3: 1.0})(y, p)
     decided = metrics.IoU(classes=3, from_logits=True)
     assert float(decided(y, p.argmax(-1))) == float(metrics.IoU(classes=3)(y, p))
+    assert float(metrics.IoU(classes=3)(y, p.argmax(-1)[..., None])) == float(decided.result())
     with pytest.raises(ValueError, match="pass `classes=`"):
         metrics.IoU()(y, p.argmax(-1))
     with pytest.raises(ValueError, match=r"`y_pred` must hold labels 0 to 2.*received 3"):
@@ -199,3 +200,22 @@ def test_a_misspelled_argument_names_the_near_ones():
     for name, row in METRICS.items():
         with pytest.raises(TypeError, match=f"`{name}` has no argument `ignore_clas`"):
             getattr(metrics, name)(ignore_clas=1, **row.arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "ours"),
+    [
+        ("IoU", "ignore_index", "here it is `ignore_class`"),
+        ("ConfusionMatrix", "num_classes", "here it is `classes`"),
+        ("FScore", "class_indexes", "here it is `class_weights`, 0 for a class that does not"),
+        ("DiceScore", "include_background", "here it is `class_weights={0: 0}`"),
+        ("IoU", "per_image", 'here it is `average="per_image"`'),
+        ("iou_score", "reduction", "here it is `average`"),
+        ("counts", "ignore_index", "here it is `ignore_class`"),
+        ("counts", "tresholds", "near: `threshold`"),
+    ],
+)
+def test_the_words_of_other_libraries_are_translated(name, word, ours):
+    with pytest.raises(TypeError) as error:
+        getattr(metrics, name)(**{word: 1})
+    assert str(error.value).startswith(f"`{name}` has no argument `{word}`; {ours}")

@@ -103,6 +103,34 @@ def test_an_argument_that_a_builder_has_not_names_the_near_ones(name):
         build(encoder_weights=None)
 
 
+@pytest.mark.parametrize(
+    ("name", "word", "ours"),
+    [
+        ("UNet", "encoder_name", "`backbone`"),
+        ("EffNetUNet", "backbone_name", "`variant`"),
+        ("FPN", "encoder_weights", "`backbone_weights`"),
+        ("UNet", "in_channels", "the last entry of `input_shape`"),
+        ("UNet", "num_classes", "`classes`"),
+        ("UNet", "decoder_channels", "`decoder_filters`"),
+        ("UNetPlusPlus", "decoder_channels", "`filters`"),
+        ("FPN", "decoder_pyramid_channels", "`pyramid_filters`"),
+        ("DeepLabV3Plus", "decoder_atrous_rates", "`aspp_dilations`"),
+        ("PSPNet", "downsample_factor", "`output_stride`"),
+        ("UNet", "encoder_depth", "`backbone_features`, the maps to take"),
+        ("UNet", "encoder_freeze", "`model.get_layer('backbone').trainable = False`"),
+    ],
+)
+def test_the_words_of_other_libraries_are_translated(name, word, ours):
+    with pytest.raises(TypeError) as error:
+        BUILDERS[name](**{word: None})
+    assert str(error.value) == f"{name}() has no argument `{word}`: here it is {ours}"
+
+
+def test_a_word_for_what_a_builder_has_not_is_not_translated():
+    with pytest.raises(TypeError, match=r"`decoder_attention_type`: (did you mean|its arguments)"):
+        models.FPN(decoder_attention_type="scse")
+
+
 # Integers and rates of NumPy for every argument that takes numbers, by the names of `SMALL`.
 def of_numpy(value):
     """The same value in NumPy's numbers."""
@@ -197,7 +225,10 @@ WRONG = {
         lambda: models.UNet(None, 1, (64, 64, 1), decoder_filters=(4, 4))(np.zeros((1, 64, 64, 3))),
         "must get 1 channel, received.*`input_shape`",
     ),
-    "one width": (lambda: models.UNet(None, decoder_filters=8), "`decoder_filters`.*8"),
+    "one width": (
+        lambda: models.UNet(None, decoder_filters=8),
+        "`decoder_filters` must be a list of ints >= 1, at least 1 of them, received .*8",
+    ),
     "a rate as a text": (lambda: models.UNet(None, decoder_dropout="a"), "`decoder_dropout`.*'a'"),
     "rates of the wrong number": (
         lambda: models.UNet(None, decoder_dropout=np.array([0.1, 0.2])),
