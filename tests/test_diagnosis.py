@@ -149,6 +149,28 @@ def test_images_in_0_to_1_are_named_where_the_model_normalizes_0_to_255(batch):
             segzoo.check_batch(model, scaled, y)
     normal.mean, normal.std = 0.5, 0.2  # of images in 0..1
     assert segzoo.check_batch(model, x / 255, y)
+    normal.mean, normal.std = 1200.0, 600.0  # of a satellite's
+    assert segzoo.check_batch(model, (x * 30).astype("uint16"), y)
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "most", "takes"),
+    [
+        (1 / 255, 0, 255, True),
+        (1 / 127.5, -1, 255, True),
+        (1 / 255, 0, 1, False),
+        (1 / 10_000, 0, 10_000, True),
+        (1 / 65_535, 0, 65_535, True),
+    ],
+)
+def test_a_rescaling_of_more_than_8_bits_takes_more(scale, offset, most, takes, batch):
+    x, y = batch
+    image = keras.Input((None, None, 3))
+    rescaled = keras.layers.Rescaling(scale, offset)(image)
+    model = keras.Model(image, keras.layers.Conv2D(3, 1, activation="softmax")(rescaled))
+    model.compile("sgd", losses.Dice(ignore_class=255))
+    said = message(model, most * (x / 255), y)
+    assert (said == "") == takes, said
 
 
 def test_several_outputs_take_a_list_of_truths(batch):
@@ -158,6 +180,13 @@ def test_several_outputs_take_a_list_of_truths(batch):
     assert segzoo.check_batch(model, x, [y, y]).count("truth") == 2
     with pytest.raises(ValueError, match=r"`\[y\] \* 2`"):
         segzoo.check_batch(model, x, y)
+
+
+def test_what_is_no_batch_is_refused(batch):
+    data = keras.utils.PyDataset()
+    for argument, arrays in (("x", (5, batch[1])), ("x", (data, batch[1])), ("y", (batch[0], 5))):
+        with pytest.raises(ValueError, match=f"`{argument}` must be an array.*next\\(iter"):
+            segzoo.check_batch(compiled(), *arrays)
 
 
 def test_a_model_that_was_not_compiled_is_refused(batch):
@@ -267,6 +296,8 @@ def test_masks_of_one_class(batch):
     model = small([(1, "sigmoid")], "out")
     model.compile("sgd", losses.BCEDice())
     assert "if 255 is the object, `y > 127`" in message(model, x, np.where(y == 1, 255, 0))
+    assert "`y > 127`, or `y / 255` for a soft" in message(model, x, 85 * np.minimum(y, 3))
+    assert "`y > 127`" not in message(model, x, np.where(y == 2, 255, y))  # 0, 1 and void
     assert "divided by 255?" in message(model, x, (y == 1) / 255)
     assert "has 3 channels, the model 1 class; an RGB" in message(model, x, one_hot(y))
 

@@ -66,10 +66,10 @@ def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 
 def _takes_bytes(layer: keras.layers.Layer) -> bool:
-    """Whether a layer normalizes 0..255."""
+    """Whether a layer normalizes 0..255, and not 0..1 or the 16 bits of a satellite."""
     if isinstance(layer, ImageNormalization):
-        return float(np.max([*np.ravel(layer.mean), *np.ravel(layer.std)])) > 2
-    return isinstance(layer, keras.layers.Rescaling) and 0 < float(np.max(layer.scale)) <= 0.02
+        return 2 < np.max([*np.ravel(layer.mean), *np.ravel(layer.std)]) <= 255
+    return isinstance(layer, keras.layers.Rescaling) and 0.9 < 255 * np.max(layer.scale) < 2.1
 
 
 def _changes_range(layer: keras.layers.Layer) -> bool:

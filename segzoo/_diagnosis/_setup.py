@@ -177,11 +177,13 @@ def as_array(argument: str, value: Any) -> np.ndarray:
     """A batch as a NumPy array."""
     try:
         array = np.asarray(value if isinstance(value, np.ndarray) else ops.convert_to_numpy(value))
-    except Exception as error:
+    except Exception:  # the array of what is none
+        array = np.asarray(None)
+    if array.ndim == 0:
         raise ValueError(
             f"`{argument}` must be an array, received {type(value)}; of a data set give one batch, "
             "as in `x, y = next(iter(dataset))`"
-        ) from error
+        )
     if array.dtype.kind not in "fiub" and "float" not in array.dtype.name:
         raise ValueError(f"`{argument}` must be numeric, received dtype {array.dtype}")
     return array

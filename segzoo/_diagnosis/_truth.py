@@ -119,8 +119,9 @@ def _range_faults(output: Output, present: list[int]) -> list[str]:
         who = ", ".join(dict.fromkeys(title for value in wrong for title in strict[value]))
         return [f"{start} and not ignored by {who}: give it `ignore_class={ignore}` too"]
     hint = ""
-    if wrong == [255] and most == 1 and 1 not in present:
-        hint = "; if 255 is the object, `y > 127`"
+    if most == 1 and 127 < wrong[-1] <= 255 and (len(wrong) > 1 or 1 not in present):
+        soft = ", or `y / 255` for a soft mask" if len(wrong) > 1 and output.classes == 1 else ""
+        hint = f"; if 255 is the object, `y > 127`{soft}"
     elif wrong == [most + 1] and 0 not in present:
         hint = "; if the classes begin at 1, `y - 1`"
     return [
