@@ -1,13 +1,15 @@
-"""Print the table of `docs/models.md`: parameters, operations, reach and CPU time of the models.
+"""The table of `docs/models.md`: parameters, operations, reach and CPU time of the models.
 
-    python docs/figures/models_table.py
+    python docs/figures/models_table.py                                   # print all rows
+    python docs/figures/models_table.py --write --only 'FPN("resnet50")'  # put one into the page
 
 - Parameters: `Model.count_params()` for one class on RGB.
 - Operations: multiplications and additions of all convolutions and matrix products in the graph of
   one 256x256 image, counted from the shapes.
 - Reach: a single bright column goes through the network with its kernels made positive and all
   biases zero; the columns of the output that are not zero are those it reaches. Two values where
-  a branch averages the whole image: without that branch, and in brackets the whole image.
+  the mean of the image is one branch of an atrous pyramid: without that branch, and in brackets
+  the whole image. No number for what else takes statistics of the whole image, or attends to it.
 - CPU and build time: CPU seconds of one `predict_on_batch` of 1x256x256x3, and of the builder,
   divided by those of `UNet("mobilenetv2")`. Each model alternates with it, and the median of the
   ratios is printed, so that a busy machine changes little.
@@ -26,11 +28,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from segzoo.layers import EfficientSelfAttention, ResizeLike
+from segzoo.layers import (
+    AdaptiveAveragePooling2D,
+    EfficientSelfAttention,
+    PositionAttention,
+    ResizeLike,
+)
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from tests.cases import DOCUMENTED
 
+PAGE = pathlib.Path(__file__).parents[1] / "models.md"
+# Layers from which every pixel takes something of all of them. `PAN` adds the mean of the image.
+WHOLE = (AdaptiveAveragePooling2D, EfficientSelfAttention, PositionAttention)
 FIRST = DOCUMENTED['UNet("mobilenetv2")']  # whose time the others' are divided by
 
 
@@ -72,9 +82,9 @@ def reach(case, width: int = 3072) -> str:
             value = 1.0 / np.prod(variable.shape[:-1]) if kernel else float(one)
             variable.assign(np.full(variable.shape, value))
     names = [layer.name for layer in model.layers]
-    nested = [inner for layer in model.layers for inner in getattr(layer, "layers", [])]
-    if any(isinstance(layer, EfficientSelfAttention) for layer in nested):
-        return "whole image"  # every pixel attends to all of them
+    nested = [inner for layer in model.layers for inner in getattr(layer, "layers", [layer])]
+    if "fpa_mean" in names or any(isinstance(layer, WHOLE) for layer in nested):
+        return "whole image"
     if any("group_norm" in variable.path for variable in model.variables):
         return "whole image"  # a group is normalized by statistics of all of it
     last = "logits" if "logits" in names else "upsample_1_fit"
@@ -108,14 +118,45 @@ def timed(function, *arguments) -> float:
     return time.process_time() - start
 
 
+def row(label: str, image, first: keras.Model, rounds: int) -> str:
+    """The line of a model; `first` is the one that it alternates with."""
+    case = DOCUMENTED[label]
+    model = case(1)
+    model.predict_on_batch(image)
+    times = [
+        timed(model.predict_on_batch, image) / timed(first.predict_on_batch, image)
+        for _ in range(rounds)
+    ]
+    builds = [timed(case, 1) / timed(FIRST, 1) for _ in range(3)]
+    parameters = model.count_params() / 1e6
+    del model
+    gc.collect()
+    cells = (
+        f"`{label}`",
+        f"{parameters:.1f}",
+        f"{operations(case) / 1e9:.1f}",
+        reach(case),
+        f"{np.median(times):.1f}",
+        f"{np.median(builds):.1f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def write(label: str, line: str) -> None:
+    """Put a row into the page, in place of the older one."""
+    start = f"| `{label}` |"
+    lines = PAGE.read_text().splitlines()
+    PAGE.write_text("\n".join(line if old.startswith(start) else old for old in lines) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9, help="timings of each model")
     parser.add_argument(
         "--only", nargs="*", default=DOCUMENTED, help="rows, as calls; all by default"
     )
+    parser.add_argument("--write", action="store_true", help="put the rows into docs/models.md")
     arguments = parser.parse_args()
-    rounds = arguments.rounds
 
     image = np.random.default_rng(0).uniform(0, 255, (1, 256, 256, 3)).astype("float32")
     first = FIRST(1)
@@ -123,26 +164,10 @@ def main() -> None:
     print("| model | parameters, M | operations, G | reach, pixels | CPU time | build time |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for label in arguments.only:
-        case = DOCUMENTED[label]
-        model = case(1)
-        model.predict_on_batch(image)
-        times, builds = [], []
-        for _ in range(rounds):
-            times.append(
-                timed(model.predict_on_batch, image) / timed(first.predict_on_batch, image)
-            )
-        for _ in range(3):
-            builds.append(timed(case, 1) / timed(FIRST, 1))
-        parameters = model.count_params() / 1e6
-        del model
-        gc.collect()
-        reached = reach(case)
-        print(
-            f"| `{label}` | {parameters:.1f} | {operations(case) / 1e9:.1f} "
-            f"| {reached} "
-            f"| {np.median(times):.1f} | {np.median(builds):.1f} |",
-            flush=True,
-        )
+        line = row(label, image, first, arguments.rounds)
+        print(line, flush=True)
+        if arguments.write:
+            write(label, line)
         keras.backend.clear_session()
 
 
