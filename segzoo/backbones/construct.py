@@ -10,8 +10,7 @@ from keras import layers
 
 from segzoo.backbones._rows import Variant
 from segzoo.backbones.rebuild.windows import strided_padding
-from segzoo.layers import GroupedConv2D
-from segzoo.layers._dilated import Conv2D as DilatedConv2D
+from segzoo.layers import GroupedConv2D, _dilated
 from segzoo.layers.normalization import BatchNormalization
 
 LAST = "channels_last"
@@ -123,8 +122,8 @@ class Layers:
             name = f"{options['name']}_pad"
             x = layers.ZeroPadding2D((pad, pad), data_format=LAST, name=name)(x)
             padding = "valid"
-        if kind is layers.Conv2D and dilation > 1:
-            kind = DilatedConv2D
+        if dilation > 1:
+            kind = _dilated.KINDS.get(kind, kind)
         return kind(
             kernel_size=kernel,
             strides=stride,

@@ -4,8 +4,11 @@ On TensorFlow, `keras.ops.conv` with a dilation rate splits the map into phases 
 (SpaceToBatchND, Conv2D, BatchToSpaceND). The operation of TensorFlow knows dilation itself: it is
 faster, and a graph or an exported file of open size holds one dilated convolution instead of the
 arithmetic of the phases. Where TensorFlow has no gradient of it (a CPU without oneDNN), the
-backward pass goes the way of Keras. Depthwise convolutions stay with Keras: the gradient of
-TensorFlow's dilated depthwise operation is wrong under oneDNN.
+backward pass goes the way of Keras.
+
+TensorFlow's dilated depthwise operation is no choice: under oneDNN its gradient is wrong, without
+oneDNN there is none. Depthwise convolutions go the way of Keras where the size is known, which
+converters read as dilation again; at open size they are sums of shifted maps.
 
 At rate r the outer taps of a 3x3 kernel lie r pixels from its center. On a map of at most r rows
 they all fall into the zeros around it, so that only the middle row of the kernel counts: rate 18
@@ -17,6 +20,7 @@ r * r phases: there rate 36 trains in 300 ms, and as its one tap in 8. The sums 
 import functools
 
 import keras
+import numpy as np
 from keras import ops
 
 if keras.backend.backend() == "tensorflow":
@@ -38,15 +42,30 @@ class Conv2D(keras.layers.Conv2D):
         return _by_tensorflow(inputs, kernel, self.padding, rates)
 
 
+@keras.saving.register_keras_serializable(package="segzoo.layers", name="DilatedDepthwiseConv2D")
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """`keras.layers.DepthwiseConv2D` with padding "same", no stride and no activation."""
+    """`keras.layers.DepthwiseConv2D` with the channels last, dilated, without stride."""
 
     def call(self, inputs):
-        kernel, rates = _seeing(self.kernel, inputs.shape[1:3], self.dilation_rate)
-        outputs = ops.depthwise_conv(
-            inputs, kernel, padding="same", dilation_rate=rates, data_format="channels_last"
-        )
-        return ops.add(outputs, self.bias) if self.use_bias else outputs
+        kernel, rates = self.kernel, self.dilation_rate
+        if self.padding == "same":
+            kernel, rates = _seeing(kernel, inputs.shape[1:3], rates)
+        if _by_taps_is_better(inputs, kernel, rates):
+            outputs = _by_taps(inputs, kernel, self.padding, rates)
+        else:
+            outputs = ops.depthwise_conv(
+                inputs,
+                kernel,
+                padding=self.padding,
+                dilation_rate=rates,
+                data_format="channels_last",
+            )
+        outputs = ops.add(outputs, self.bias) if self.use_bias else outputs
+        return outputs if self.activation is None else self.activation(outputs)
+
+
+# The layers of Keras that dilate, and ours in their place.
+KINDS = {keras.layers.Conv2D: Conv2D, keras.layers.DepthwiseConv2D: DepthwiseConv2D}
 
 
 def _by_keras(inputs, kernel, padding, rates):
@@ -60,11 +79,7 @@ def _by_tensorflow(inputs, kernel, padding, rates):
     inputs, kernel = ops.convert_to_tensor(inputs), tf.identity(ops.convert_to_tensor(kernel))
 
     # The margins in numbers: ONNX Runtime refuses dilation beside the word "same".
-    margins = [(0, 0), (0, 0)]
-    if padding == "same":
-        reach = [(taps - 1) * rate for taps, rate in zip(kernel.shape, rates, strict=False)]
-        margins = [(n // 2, n - n // 2) for n in reach]
-    margins = [(0, 0), *margins, (0, 0)]
+    margins = _margins(kernel, padding, rates)
 
     def forward(x, weights):
         return tf.nn.conv2d(x, weights, strides=1, padding=margins, dilations=list(rates))
@@ -83,6 +98,38 @@ def _by_tensorflow(inputs, kernel, padding, rates):
         return forward(x, weights), backward
 
     return convolve(inputs, kernel)
+
+
+def _by_taps_is_better(inputs, kernel, rates) -> bool:
+    is_open = not all(isinstance(size, int) for size in inputs.shape[1:3])
+    height, width, _, multiplier = kernel.shape
+    return tf is not None and is_open and max(rates) > 1 and height * width <= 9 and multiplier == 1
+
+
+def _by_taps(inputs, kernel, padding, rates):
+    """A depthwise convolution as the sum of shifted maps, each times its weight.
+
+    For few taps and a size that is known only at run time: the phases of Keras's way hang on it, in
+    an export a hundred operations that OpenVINO refuses. All numbers of the shifts are constants.
+    """
+    kernel = ops.cast(kernel, inputs.dtype)
+    padded = ops.pad(inputs, _margins(kernel, padding, rates))
+    total = None
+    for taps in np.ndindex(*kernel.shape[:2]):
+        window = [
+            slice(tap * rate, (tap + 1 - count) * rate or None)
+            for tap, rate, count in zip(taps, rates, kernel.shape, strict=False)
+        ]
+        part = padded[:, window[0], window[1]] * kernel[taps][:, 0]
+        total = part if total is None else total + part
+    return total
+
+
+def _margins(kernel, padding, rates):
+    """How many zeros padding "same" puts around a map."""
+    reach = [(taps - 1) * rate for taps, rate in zip(kernel.shape, rates, strict=False)]
+    sides = [(n // 2, n - n // 2) if padding == "same" else (0, 0) for n in reach]
+    return [(0, 0), *sides, (0, 0)]
 
 
 @functools.cache

@@ -82,3 +82,31 @@ def test_a_graph_of_open_size_holds_one_dilated_convolution():
     graph = tf.function(layer).get_concrete_function(tf.TensorSpec((None, None, None, 3)))
     kinds = [op.type for op in graph.graph.get_operations()]
     assert kinds.count("Conv2D") == 1 and "SpaceToBatchND" not in kinds
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("rate, kernel", [(2, 3), (3, 2), (5, 3), (2, 5)])
+def test_a_depthwise_convolution_of_open_size_is_that_of_keras(rate, kernel, padding, rng):
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    x = tf.constant(rng.normal(size=(2, 15, 17, 3)).astype("float32"))
+    options = {"padding": padding, "dilation_rate": rate, "activation": "tanh"}
+    kinds = (_dilated.DepthwiseConv2D, keras.layers.DepthwiseConv2D)
+    layers = [kind(kernel, bias_initializer="ones", **options) for kind in kinds]
+    for layer in layers:
+        layer.build(x.shape)
+        layer.set_weights(layers[0].get_weights())
+    found = []
+    for layer in layers:
+        call = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, 3))])
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = call(x)
+        found.append([y, *tape.gradient(y, [x, layer.kernel.value])])
+        graph = call.get_concrete_function().graph
+        in_phases = any(op.type == "SpaceToBatchND" for op in graph.get_operations())
+        assert in_phases == (layer is layers[1] or kernel == 5)
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)

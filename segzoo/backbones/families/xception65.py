@@ -25,6 +25,7 @@ import keras
 from segzoo.backbones._rows import Row, Variant
 from segzoo.backbones.construct import LAST
 from segzoo.backbones.families import _papers as papers
+from segzoo.layers import _dilated
 from segzoo.layers.normalization import BatchNormalization
 
 # name, filters of its three separable convolutions, stride, shortcut
@@ -185,7 +186,9 @@ def separable_conv(
         x = _relu(x, name)
     if strides > 1:
         x = keras.layers.ZeroPadding2D(dilation_rate, data_format=LAST, name=f"{name}_pad")(x)
-    x = keras.layers.DepthwiseConv2D(
+    dilated = strides == 1 and dilation_rate > 1
+    kind = _dilated.DepthwiseConv2D if dilated else keras.layers.DepthwiseConv2D
+    x = kind(
         3,
         strides=strides,
         padding="same" if strides == 1 else "valid",

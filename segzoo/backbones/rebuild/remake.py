@@ -5,8 +5,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from segzoo.layers import activations
-from segzoo.layers._dilated import Conv2D as DilatedConv2D
+from segzoo.layers import _dilated, activations
 from segzoo.layers.normalization import BatchNormalization
 
 
@@ -33,8 +32,8 @@ def remake(
         kind, config = layers.DepthwiseConv2D, _depthwise(config)
     elif kind is layers.Activation:
         config["activation"] = activations.get(config["activation"])  # exact GELU for ONNX
-    elif kind is layers.Conv2D and max(changes.get("dilation_rate", (1,))) > 1:
-        kind = DilatedConv2D
+    if max(changes.get("dilation_rate", (1,))) > 1:
+        kind = _dilated.KINDS.get(kind, kind)
     if "data_format" in config:
         config["data_format"] = "channels_last"
     return kind.from_config(config | changes)
