@@ -40,19 +40,19 @@ _ELSEWHERE = {
 
 
 def flag(name: str, value: Any) -> bool:
-    """Returns `value` as a bool, or raises ValueError: "no" is not taken for true."""
+    """Return `value` as a bool, or raise ValueError: "no" is not taken for true."""
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"`{name}` must be True or False, received {name}={value!r}")
     return bool(value)
 
 
 def is_number(value: Any) -> bool:
-    """Returns whether `value` is a real number, which a boolean is not."""
+    """Return whether `value` is a real number, which a boolean is not."""
     return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
 
 
 def number(name: str, value: Any, least: float = 0.0, most: float = math.inf) -> float:
-    """Returns `value` if it is a finite number within the bounds, else raises ValueError."""
+    """Return `value` if it is a finite number within the bounds, else raise ValueError."""
     if not is_number(value) or not least <= value <= most or value == math.inf:
         bounds = f">= {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
         raise ValueError(f"`{name}` must be {bounds}, received {name}={value!r}")
@@ -60,7 +60,7 @@ def number(name: str, value: Any, least: float = 0.0, most: float = math.inf) ->
 
 
 def integer(name: str, value: Any, least: int = 0) -> int:
-    """Returns `value` as an int if it is a whole number >= `least`, else raises ValueError."""
+    """Return `value` as an int if it is a whole number >= `least`, else raise ValueError."""
     try:
         whole = None if isinstance(value, bool | np.bool_) else operator.index(value)
     except TypeError:
@@ -71,7 +71,7 @@ def integer(name: str, value: Any, least: int = 0) -> int:
 
 
 def one_of(name: str, value: Any, choices: Sequence[Any]) -> Any:
-    """Returns `value` if it is one of the choices, else raises ValueError."""
+    """Return `value` if it is one of the choices, else raise ValueError."""
     if not isinstance(value, str | None) or value not in choices:
         raise ValueError(
             f"`{name}` must be one of {', '.join(map(repr, choices))}, received {name}={value!r}"
@@ -80,7 +80,7 @@ def one_of(name: str, value: Any, choices: Sequence[Any]) -> Any:
 
 
 def ignored_classes(ignore_class: Any) -> tuple[int, ...]:
-    """Returns `ignore_class` (an integer, several, or `None`) as a tuple of integers.
+    """Return `ignore_class` (an integer, several, or `None`) as a tuple of integers.
 
     Raises:
         ValueError: if it is not an integer, or holds anything but integers.
@@ -106,7 +106,7 @@ def ignored_classes(ignore_class: Any) -> tuple[int, ...]:
 
 
 def class_weights_of(class_weights: Any) -> list[float] | dict[int, float] | None:
-    """Returns the weights as a list, or as a mapping of class to weight, checked.
+    """Return the weights as a list, or as a mapping of class to weight, checked.
 
     Pairs (class, weight), as a mapping is saved, give the mapping.
     """
@@ -138,7 +138,7 @@ def class_weights_of(class_weights: Any) -> list[float] | dict[int, float] | Non
 
 
 def list_of_weights(class_weights: Any, classes: int) -> list[float] | None:
-    """Returns the checked weights as a list of `classes` numbers, or `None`.
+    """Return the checked weights as a list of `classes` numbers, or `None`.
 
     Raises:
         ValueError: for another number of classes, or a class beyond it in a mapping.
@@ -167,14 +167,14 @@ def list_of_weights(class_weights: Any, classes: int) -> list[float] | None:
 
 
 def for_config(value: Any) -> Any:
-    """Returns an argument as JSON keeps it: a mapping as pairs, for JSON's keys are strings."""
+    """Return an argument as JSON keeps it: a mapping as pairs, for JSON's keys are strings."""
     if isinstance(value, dict):
         return [[key, item] for key, item in value.items()]
     return list(value) if isinstance(value, tuple) else value
 
 
 def parameters(cls: type) -> dict[str, inspect.Parameter]:
-    """Returns the parameters of a class but `self`, `**options` replaced by what they may hold."""
+    """Return the parameters of a class but `self`, `**options` replaced by what they may hold."""
     init = cls.__init__  # type: ignore[misc]
     found = dict(list(inspect.signature(init).parameters.items())[1:])
     last = next((p for p in found.values() if p.kind is p.VAR_KEYWORD), None)
@@ -193,7 +193,7 @@ def parameters(cls: type) -> dict[str, inspect.Parameter]:
 
 
 def spelled_out(cls: Class, meanings: Mapping[str, str]) -> Class:
-    """Gives a class its whole signature, documents its shared arguments, and names misspelled ones.
+    """Give a class its whole signature, document its shared arguments, and name misspelled ones.
 
     Args:
         cls: the class. Its `__init__` is replaced by one of the same work.
@@ -219,7 +219,7 @@ def spelled_out(cls: Class, meanings: Mapping[str, str]) -> Class:
 
 
 def described(text: str, known: Iterable[str], meanings: Mapping[str, str]) -> str:
-    """Returns a docstring in which the line `<shared>` is the arguments that it leaves out.
+    """Return a docstring in which the line `<shared>` is the arguments that it leaves out.
 
     Args:
         text: the docstring of a class or of a function.
@@ -236,7 +236,7 @@ def described(text: str, known: Iterable[str], meanings: Mapping[str, str]) -> s
 
 
 def named(function: Function) -> Function:
-    """Returns the function, whose errors name arguments near to one that it does not have."""
+    """Return the function, whose errors name arguments near to one that it does not have."""
     known = list(inspect.signature(function).parameters)
 
     @functools.wraps(function)
@@ -250,7 +250,7 @@ def named(function: Function) -> Function:
 
 
 def unknown_argument(owner: str, name: str, known: Iterable[str]) -> str:
-    """Returns the message for an argument that `owner` has not: ours for it, near ones, or all."""
+    """Return the message for an argument that `owner` lacks: its name here, near ones, or all."""
     known = list(known)
     ours = [words for argument, words in _ELSEWHERE.get(name, []) if argument in known]
     if ours:

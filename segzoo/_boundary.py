@@ -39,7 +39,7 @@ def boundary_counts(
     tolerance: int = 2,
     pooling: str = "max",
 ) -> BoundaryCounts:
-    """Returns the boundary lengths of truth and prediction and how much of each is matched.
+    """Return the boundary lengths of truth and prediction and how much of each is matched.
 
     Args:
         y_true: (B, H, W, C) targets in 0..1, in the dtype of `y_pred`.
@@ -63,7 +63,7 @@ def boundary_misses(
     tolerance: int = 2,
     pooling: str = "max",
 ) -> tuple[Any, Any, Any, Any]:
-    """Returns the missed and whole lengths of the prediction's boundary, then of the truth's.
+    """Return the missed and whole lengths of the prediction's boundary, then of the truth's.
 
     As `boundary_counts`, with the digits that the difference of whole and matched would lose.
     """
@@ -78,7 +78,7 @@ def boundary_misses(
 def _row_sums(
     y_true: Any, y_pred: Any, valid: Any, boundary_width: int, tolerance: int, pooling: str
 ) -> tuple[Any, ...]:
-    """Returns the counts by row, (H, K): no float32 sum is long enough to lose digits."""
+    """Return the counts by row, (H, K): no float32 sum is long enough to lose digits."""
     if valid is not None:
         valid = side_by_side(ops.broadcast_to(valid, ops.shape(y_pred)))
     true = boundary(side_by_side(y_true), boundary_width, valid)
@@ -89,19 +89,19 @@ def _row_sums(
 
 
 def _image_sums(rows: Any, y_pred: Any) -> Any:
-    """Returns (H, K) summed to (B, C)."""
+    """Return (H, K) summed to (B, C)."""
     batch, _, _, classes = ops.shape(y_pred)
     return ops.reshape(ops.sum(rows, axis=0), (batch, classes))
 
 
 def side_by_side(x: Any) -> Any:
-    """Returns (B, H, W, C) as (H, W, B * C)."""
+    """Return (B, H, W, C) as (H, W, B * C)."""
     batch, height, width, classes = ops.shape(x)
     return ops.reshape(ops.transpose(x, (1, 2, 0, 3)), (height, width, batch * classes))
 
 
 def boundary(x: Any, width: int, valid: Any = None) -> Any:
-    """Returns the soft inner rim of the masks `x`, (H, W, K): x minus its minimum nearby."""
+    """Return the soft inner rim of the masks `x`, (H, W, K): x minus its minimum nearby."""
     negative = -x  # exact for every x, as 1 - x is not
     if valid is None:
         return pool(negative, width) + x
@@ -111,7 +111,7 @@ def boundary(x: Any, width: int, valid: Any = None) -> Any:
 
 
 def pool(x: Any, window: int, pooling: str = "max") -> Any:
-    """Returns the maximum or mean of `x`, (H, W, K), over a square window, edges cut off."""
+    """Return the maximum or mean of `x`, (H, W, K), over a square window, edges cut off."""
     if window == 1:
         return x
     height, width, channels = ops.shape(x)

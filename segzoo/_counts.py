@@ -54,34 +54,34 @@ class Counts(NamedTuple):
         return self.tp + self.fn
 
     def sum(self, axis: int, keepdims: bool = False) -> Counts:
-        """Returns the counts summed over `axis`."""
+        """Return the counts summed over `axis`."""
         return Counts(*(ops.sum(count, axis=axis, keepdims=keepdims) for count in self))
 
     def scaled(self, factor: Any) -> Counts:
-        """Returns the counts times `factor`."""
+        """Return the counts times `factor`."""
         return Counts(*(count * factor for count in self))
 
     def iou(self, empty_score: float = 1.0) -> Any:
-        """Returns the intersection over union, tp / (tp + fp + fn)."""
+        """Return the intersection over union, tp / (tp + fp + fn)."""
         return self._ratio(self.tp, self.tp + self.fp + self.fn, empty_score)
 
     def dice(self, empty_score: float = 1.0) -> Any:
-        """Returns the Dice coefficient, 2 tp / (2 tp + fp + fn)."""
+        """Return the Dice coefficient, 2 tp / (2 tp + fp + fn)."""
         return self.f_score(1.0, empty_score)
 
     def f_score(self, beta: float = 1.0, empty_score: float = 1.0) -> Any:
-        """Returns F-beta, (1 + beta^2) tp / ((1 + beta^2) tp + beta^2 fn + fp)."""
+        """Return F-beta, (1 + beta^2) tp / ((1 + beta^2) tp + beta^2 fn + fp)."""
         tp, fp, fn = (as_float(count) for count in self[:3])
         square = beta * beta
         found = (1 + square) * tp
         return self._ratio(found, found + square * fn + fp, empty_score)
 
     def precision(self, empty_score: float = 1.0) -> Any:
-        """Returns tp / (tp + fp), 0 where nothing is predicted but something is true."""
+        """Return tp / (tp + fp), 0 where nothing is predicted but something is true."""
         return self._ratio(self.tp, self.predicted, empty_score)
 
     def recall(self, empty_score: float = 1.0) -> Any:
-        """Returns tp / (tp + fn), 0 where nothing is true but something is predicted."""
+        """Return tp / (tp + fn), 0 where nothing is true but something is predicted."""
         return self._ratio(self.tp, self.actual, empty_score)
 
     def _ratio(self, numerator: Any, denominator: Any, empty_score: float) -> Any:
@@ -91,12 +91,12 @@ class Counts(NamedTuple):
 
 
 def as_float(x: Any) -> Any:
-    """Returns integers as the widest float of the backend, floats as they are."""
+    """Return integers as the widest float of the backend, floats as they are."""
     return x if keras.backend.is_float_dtype(x.dtype) else ops.cast(x, wide_dtype())
 
 
 def soft_counts(batch: Batch, weigh_images: bool = True) -> tuple[Counts, Batch]:
-    """Returns the soft counts (B, C) of a batch, and the batch, bad where there is NaN in them.
+    """Return the soft counts (B, C) of a batch, and the batch, bad where there is NaN in them.
 
     A hand-written gradient serves the sums: automatic differentiation broadcasts each sum back to
     (B, H, W, C) and adds the results, this makes one pass. For labels it also spares the
@@ -126,7 +126,7 @@ def soft_counts(batch: Batch, weigh_images: bool = True) -> tuple[Counts, Batch]
 
 
 def within_range(counts: Counts) -> tuple[Any, Any, Any, Any]:
-    """Returns tp, fp, fn and tn, in the range that probabilities outside 0..1 would leave."""
+    """Return tp, fp, fn and tn, in the range that probabilities outside 0..1 would leave."""
 
     def inside(x: Any) -> Any:  # its gradient at 0 is whole, as a maximum's is not everywhere
         return ops.where(x < 0, 0.0, ops.where(x > _LARGEST, _LARGEST, x))
@@ -136,7 +136,7 @@ def within_range(counts: Counts) -> tuple[Any, Any, Any, Any]:
 
 
 def tversky_distance(counts: Counts, alpha: float, beta: float, smooth: float) -> Any:
-    """Returns 1 - (tp + smooth) / (tp + alpha fp + beta fn + smooth), and 0 for 0 / 0.
+    """Return 1 - (tp + smooth) / (tp + alpha fp + beta fn + smooth), and 0 for 0 / 0.
 
     Every overlap loss is this ratio (Tversky 1977, eq. 1; for segmentation Salehi et al. 2017,
     arXiv 1706.05721, eq. 4) with its own weights: Dice has 1/2 and 1/2, Jaccard 1 and 1. Written as
@@ -195,23 +195,23 @@ def _of_labels(p: Any, labels: Any, weights: Any = None) -> Any:
 
 
 def _sum_lines(tp: Any, predicted: Any, actual: Any) -> Any:
-    """Returns values of pixels, (B, H, W, C), as sums tp, fp, fn: (3, B, C)."""
+    """Return values of pixels, (B, H, W, C), as sums tp, fp, fn: (3, B, C)."""
     return _sum_differences(*(_lines(x) for x in (tp, predicted, actual)))
 
 
 def _sum_differences(tp: Any, predicted: Any, actual: Any) -> Any:
-    """Returns counts of lines, (B, lines, C), as sums tp, fp, fn: (3, B, C)."""
+    """Return counts of lines, (B, lines, C), as sums tp, fp, fn: (3, B, C)."""
     # Subtracted line by line: what is wrong keeps its digits where little is wrong.
     return ops.sum(ops.stack((tp, predicted - tp, actual - tp)), axis=2)
 
 
 def _lines(x: Any) -> Any:
-    """Returns (B, H, W, C) summed over W for one class, over H for several: (B, lines, C)."""
+    """Return (B, H, W, C) summed over W for one class, over H for several: (B, lines, C)."""
     return ops.sum(x, axis=2) if x.shape[-1] == 1 else sum_columns(x)
 
 
 def _slope_of_masks(upstream: Any, p: Any, below: Any, weights: Any = None) -> Any:
-    """Returns the gradient by p where `below`, (B, H, W, C), is 1 where p is below its target."""
+    """Return the gradient by p where `below`, (B, H, W, C), is 1 where p is below its target."""
     width, classes = ops.shape(p)[2:]
     d_tp, d_fp, d_fn = (ops.expand_dims(d, (1, 2)) for d in ops.unstack(upstream, 3))
     d_below = d_tp - d_fp - d_fn

@@ -18,7 +18,7 @@ _ACCEPTED = (
 
 
 def static_shape(argument: str, x: Any, advice: str) -> tuple[int | None, ...]:
-    """Returns the static shape, or raises ValueError where not even the rank is known."""
+    """Return the static shape, or raise ValueError where not even the rank is known."""
     try:
         return tuple(x.shape)
     except ValueError:
@@ -26,7 +26,7 @@ def static_shape(argument: str, x: Any, advice: str) -> tuple[int | None, ...]:
 
 
 def tensor_of(argument: str, values: Any, ignored: tuple[int, ...] = ()) -> Any:
-    """Returns `values` as a tensor of numbers or booleans."""
+    """Return `values` as a tensor of numbers or booleans."""
     if isinstance(values, np.ma.MaskedArray):
         raise ValueError(
             f"`{argument}` must not be a NumPy masked array, whose mask would be lost: fill it, as "
@@ -51,7 +51,7 @@ def tensor_of(argument: str, values: Any, ignored: tuple[int, ...] = ()) -> Any:
 
 
 def _narrow(values: np.ndarray, ignored: tuple[int, ...]) -> np.ndarray:
-    """Returns 64-bit integers for a backend that keeps 32 bits: those past them stay past them.
+    """Return 64-bit integers for a backend that keeps 32 bits: those past them stay past them.
 
     A value in `ignored` becomes one that is ignored, any other the largest integer, which is wrong.
     """
@@ -72,7 +72,7 @@ def _described(values: Any) -> str:
 
 
 def fitted_truth(y_true: Any, scores: Any) -> tuple[bool, Any]:
-    """Returns whether `y_true` holds labels, and it as (B, H, W) labels or (B, H, W, C)."""
+    """Return whether `y_true` holds labels, and it as (B, H, W) labels or (B, H, W, C)."""
     pred = static_shape("y_pred", scores, "accepted is (B, H, W, C)")
     if len(pred) != 4 or pred[-1] is None or pred[-1] == 0:
         raise ValueError(
@@ -111,7 +111,7 @@ def _unknown(wanted: str) -> str:
 
 
 def _refuse_channels_first(shape: tuple[int | None, ...]) -> None:
-    """Raises ValueError for dense (B, 1, H, W): rows of one pixel with as many classes as columns.
+    """Raise ValueError for dense (B, 1, H, W): rows of one pixel with as many classes as columns.
 
     A row of pixels with one-hot classes has that shape too, so the sizes must be an image's.
     """
@@ -127,7 +127,7 @@ def _refuse_channels_first(shape: tuple[int | None, ...]) -> None:
 
 
 def weights_of(sample_weight: Any, scores: Any, dtype: str | None) -> tuple[Any, bool]:
-    """Returns (B,) or (B, H, W, 1), and whether they are weights of images."""
+    """Return (B,) or (B, H, W, 1), and whether they are weights of images."""
     if sample_weight is None:
         return None, False
     weights = tensor_of("sample_weight", sample_weight)
@@ -148,7 +148,7 @@ def weights_of(sample_weight: Any, scores: Any, dtype: str | None) -> tuple[Any,
 
 
 def weights_shape(sample_weight: Any) -> tuple[int | None, ...]:
-    """Returns the static shape of weights, or raises ValueError where not even the rank is known.
+    """Return the static shape of weights, or raise ValueError where not even the rank is known.
 
     That is how TensorFlow traces a step that was given weights (B,) before and gets (B, H, W) now.
     Images' and pixels' weights mean different things, so nothing is guessed at run time.
@@ -164,7 +164,7 @@ def weights_shape(sample_weight: Any) -> tuple[int | None, ...]:
 
 
 def checked_values(weights: Any) -> tuple[Any, Any]:
-    """Returns the weights, 0 where they are none, and whether one of them is no weight."""
+    """Return the weights, 0 where they are none, and whether one of them is no weight."""
     fine = ops.logical_and(weights >= 0, weights < float("inf"))
     wrong = ops.logical_not(ops.all(fine))
     refuse(
@@ -179,7 +179,7 @@ def _worst(weights: Any) -> str:
 
 
 def refuse(wrong: Any, message: Callable[[], str]) -> None:
-    """Raises ValueError where `wrong` is known to be true."""
+    """Raise ValueError where `wrong` is known to be true."""
     known = host_value(wrong)
     if known is not None and bool(known):
         raise ValueError(message())

@@ -13,14 +13,14 @@ from keras import ops
 
 
 def divide(numerator: Any, denominator: Any, default: Any = 0.0) -> Any:
-    """Returns the quotient, or `default` where the denominator is 0, with a finite gradient."""
+    """Return the quotient, or `default` where the denominator is 0, with a finite gradient."""
     nonzero = denominator != 0
     quotient = numerator / ops.where(nonzero, denominator, ops.ones_like(denominator))
     return ops.where(nonzero, quotient, ops.cast(default, quotient.dtype))
 
 
 def mean_of_last(x: Any) -> Any:
-    """Returns the mean over the last axis, (..., C) to (...), in the precision of `x`.
+    """Return the mean over the last axis, (..., C) to (...), in the precision of `x`.
 
     `keras.ops.mean` goes through float32 on JAX and PyTorch.
     """
@@ -28,7 +28,7 @@ def mean_of_last(x: Any) -> Any:
 
 
 def with_gradient(function: Callable[..., Any], gradient: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns `function(x, *constants)`, differentiated by x as `gradient` says.
+    """Return `function(x, *constants)`, differentiated by x as `gradient` says.
 
     `gradient(upstream, x, *constants)` is itself differentiated for second derivatives, so it
     computes from its arguments. Tensors come in as arguments too, never through a closure: JAX
@@ -49,7 +49,7 @@ def with_gradient(function: Callable[..., Any], gradient: Callable[..., Any]) ->
 
 
 def sum_columns(x: Any) -> Any:
-    """Returns (B, H, W, C) summed over H: (B, W, C).
+    """Return (B, H, W, C) summed over H: (B, W, C).
 
     Whole lines are added, which is the fastest way round, and no partial sum has more than H terms,
     nor more than W afterwards: float32 keeps its digits past 2**24 pixels. Not a product with ones,
@@ -61,7 +61,7 @@ def sum_columns(x: Any) -> Any:
 
 
 def has_nan(x: Any) -> Any:
-    """Returns whether (B, H, W, C) holds NaN, or infinities of both signs, as a boolean scalar.
+    """Return whether (B, H, W, C) holds NaN, or infinities of both signs, as a boolean scalar.
 
     The mean of each line has NaN if one of its values has, and costs a third of looking at them.
     """
@@ -73,14 +73,14 @@ def has_nan(x: Any) -> Any:
 
 
 def at_least_float32(*dtypes: Any) -> str:
-    """Returns float64 if one of the dtypes is, and the backend has it; otherwise float32."""
+    """Return float64 if one of the dtypes is, and the backend has it; otherwise float32."""
     names = {keras.backend.standardize_dtype(dtype) for dtype in dtypes}
     return wide_dtype() if "float64" in names else "float32"
 
 
 @functools.cache
 def wide_dtype() -> str:
-    """Returns "float64" where backend and device have it, otherwise "float32".
+    """Return "float64" where backend and device have it, otherwise "float32".
 
     JAX without 64 bit truncates, PyTorch on Apple's MPS refuses.
     """
@@ -94,12 +94,12 @@ def wide_dtype() -> str:
 
 
 def wide_integer() -> str:
-    """Returns "int64" where the backend has it, otherwise "int32"."""
+    """Return "int64" where the backend has it, otherwise "int32"."""
     return "int64" if wide_dtype() == "float64" else "int32"
 
 
 def host_value(x: Any) -> np.ndarray | None:
-    """Returns the value of a tensor as NumPy, or `None` in a compiled graph, where it has none."""
+    """Return the value of a tensor as NumPy, or `None` in a compiled graph, where it has none."""
     try:
         return ops.convert_to_numpy(x)
     except Exception:  # each backend has its own error for a tensor without a value

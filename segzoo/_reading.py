@@ -60,32 +60,32 @@ class Batch:
         return ops.shape(self.scores)
 
     def dense(self) -> Any:
-        """Returns the truth as (B, H, W, C) in the dtype of the scores, 0 where ignored."""
+        """Return the truth as (B, H, W, C) in the dtype of the scores, 0 where ignored."""
         if self.targets.dense is not None:
             return self.targets.dense
         return ops.one_hot(self.targets.labels, self.classes, dtype=self.dtype)
 
     def labels(self) -> Any:
-        """Returns the truth of exclusive classes as (B, H, W) int32, -1 for no class."""
+        """Return the truth of exclusive classes as (B, H, W) int32, -1 for no class."""
         if self.targets.labels is not None:
             return self.targets.labels
         return _targets.labels_of(self.targets.dense, self.valid)
 
     def probabilities(self) -> Any:
-        """Returns the scores as probabilities."""
+        """Return the scores as probabilities."""
         if self.activation is None:
             return self.scores
         activate = ops.sigmoid if self.activation == "sigmoid" else ops.softmax
         return activate(self.settle(self.scores))
 
     def weights(self) -> Any:
-        """Returns what multiplies a pixel: `None`, (B, 1, 1, 1) or (B, H, W, 1)."""
+        """Return what multiplies a pixel: `None`, (B, 1, 1, 1) or (B, H, W, 1)."""
         if self.image_weights is None:
             return self.pixel_weights
         return ops.reshape(self.image_weights, (-1, 1, 1, 1))
 
     def counted(self, weigh_images: bool = True) -> Any:
-        """Returns the weights, 0 where ignored: `None` or what broadcasts to (B, H, W, C)."""
+        """Return the weights, 0 where ignored: `None` or what broadcasts to (B, H, W, C)."""
         weights = self.weights() if weigh_images else self.pixel_weights
         if self.valid is None:
             return weights
@@ -93,7 +93,7 @@ class Batch:
         return valid if weights is None else weights * valid
 
     def valid_pixels(self) -> Any:
-        """Returns the pixels of which something counts, as booleans (B, H, W)."""
+        """Return the pixels of which something counts, as booleans (B, H, W)."""
         if self.valid is None:
             return ops.ones(self.size[:3], "bool")
         return ops.any(
@@ -101,7 +101,7 @@ class Batch:
         )
 
     def only(self, pixels: Any) -> Batch:
-        """Returns the batch in which only some of its pixels count, (B, H, W) booleans."""
+        """Return the batch in which only some of its pixels count, (B, H, W) booleans."""
         some, targets = ops.expand_dims(pixels, -1), self.targets
         valid = some if self.valid is None else ops.logical_and(self.valid, some)
         if targets.dense is None:
@@ -113,22 +113,22 @@ class Batch:
         return dataclasses.replace(self, targets=targets)
 
     def also_bad_if(self, condition: Any) -> Batch:
-        """Returns the batch, bad where `condition`, a boolean scalar, is true."""
+        """Return the batch, bad where `condition`, a boolean scalar, is true."""
         return dataclasses.replace(self, bad=ops.logical_or(self.bad, condition))
 
     def guard(self, value: Any) -> Any:
-        """Returns `value`, or NaN all over where the batch is bad."""
+        """Return `value`, or NaN all over where the batch is bad."""
         return ops.where(self.bad, ops.cast(np.nan, value.dtype), value)
 
     def settle(self, x: Any) -> Any:
-        """Returns `x`, with gradient 0 where the batch is bad, whatever came of NaN behind it."""
+        """Return `x`, with gradient 0 where the batch is bad, whatever came of NaN behind it."""
         # 0 / 0 is 0 here, NaN / 0 too; a selection would take more than twice the time
         return with_gradient(_same, lambda upstream, _, fine: ops.divide_no_nan(upstream, fine))(
             x, self.fine()
         )
 
     def fine(self) -> Any:
-        """Returns 0 where the batch is bad, otherwise 1, in the dtype of the scores."""
+        """Return 0 where the batch is bad, otherwise 1, in the dtype of the scores."""
         return ops.stop_gradient(ops.cast(ops.logical_not(self.bad), self.dtype))
 
 
@@ -163,11 +163,11 @@ class Reading:
     signed: bool = False
 
     def kind(self, classes: int) -> str:
-        """Returns the kind of a batch of so many classes."""
+        """Return the kind of a batch of so many classes."""
         return "binary" if classes == 1 else "multilabel" if self.multilabel else "exclusive"
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Batch:
-        """Returns the batch.
+        """Return the batch.
 
         Args:
             y_true: (B, H, W, C), (B, H, W) or (B, H, W, 1), any numeric or boolean dtype.
@@ -211,7 +211,7 @@ class Reading:
         )
 
     def _scores(self, y_pred: Any) -> tuple[Any, Any]:
-        """Returns scores; of decided labels their one-hot, and whether one is wrong."""
+        """Return scores; of decided labels their one-hot, and whether one is wrong."""
         shape = static_shape("y_pred", y_pred, "accepted is (B, H, W, C)")
         column = len(shape) == 4 and shape[-1] == 1 and (self.decided_classes or 1) > 1
         if not (len(shape) == 3 or column) or keras.backend.is_float_dtype(y_pred.dtype):
@@ -229,7 +229,7 @@ class Reading:
         return (scores[..., 1:] if self.decided_classes == 1 else scores), wrong
 
     def _bad_scores(self, scores: Any) -> Any:
-        """Returns whether there is NaN; in eager mode raises for it, and for no probabilities."""
+        """Return whether there is NaN; in eager mode raises for it, and for no probabilities."""
         seen = host_value(ops.max(scores, initial=0)) is not None
         found = ops.convert_to_tensor(False)
         # A NaN logit would show too late, behind the gradient of its activation.
@@ -249,7 +249,7 @@ class Reading:
 
 
 def activation(from_logits: bool, kind: str) -> str | None:
-    """Returns what turns scores into probabilities: a sigmoid, a softmax, or nothing."""
+    """Return what turns scores into probabilities: a sigmoid, a softmax, or nothing."""
     if not from_logits:
         return None
     return "softmax" if kind == "exclusive" else "sigmoid"

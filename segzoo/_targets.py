@@ -38,7 +38,7 @@ class Targets(NamedTuple):
 
 
 def read_labels(y_true: Any, classes: int, ignored: tuple[int, ...]) -> Targets:
-    """Returns the targets of labels (B, H, W) of several classes."""
+    """Return the targets of labels (B, H, W) of several classes."""
     if keras.backend.is_float_dtype(y_true.dtype):
         values = ops.cast(y_true, _at_least_single(y_true.dtype))
         whole = ops.round(values)
@@ -63,7 +63,7 @@ def read_labels(y_true: Any, classes: int, ignored: tuple[int, ...]) -> Targets:
 def read_dense(
     y_true: Any, kind: str, ignored: tuple[int, ...], dtype: str, ask_soft: bool = False
 ) -> Targets:
-    """Returns the targets of (B, H, W, C), one channel for each class.
+    """Return the targets of (B, H, W, C), one channel for each class.
 
     - A value that is no class (255, -1): the entries that hold it are ignored, of exclusive
       classes the whole pixel.
@@ -112,7 +112,7 @@ def read_dense(
 def read_map(
     y_true: Any, classes: int, holds_labels: bool, ignored: tuple[int, ...], dtype: Any
 ) -> Targets:
-    """Returns a map of signed distances (B, H, W, C), negative inside, as dense targets.
+    """Return a map of signed distances (B, H, W, C), negative inside, as dense targets.
 
     With `ignored` a pixel of zeros does not count, nor one inside an ignored class.
 
@@ -152,13 +152,13 @@ def _no_map(classes: int, received: str) -> str:
 
 
 def labels_of(dense: Any, valid: Any = None) -> Any:
-    """Returns the class of every pixel as (B, H, W) int32: the largest target, -1 where none."""
+    """Return the class of every pixel as (B, H, W) int32: the largest target, -1 where none."""
     labels = largest_class(dense, above_zero=True)
     return labels if valid is None else ops.where(ops.squeeze(valid, -1), labels, -1)
 
 
 def largest_class(values: Any, above_zero: bool = False) -> Any:
-    """Returns the channel of the largest value as (B, H, W) int32, the first one of equals.
+    """Return the channel of the largest value as (B, H, W) int32, the first one of equals.
 
     With `above_zero` it is -1 where no value is above 0. For few channels a running maximum over
     them takes a quarter of the time of an argmax along the short last axis.
@@ -186,7 +186,7 @@ def explain(
     ignored: tuple[int, ...],
     argument: str = "y_true",
 ) -> str:
-    """Returns the message for wrong labels or targets whose values are known."""
+    """Return the message for wrong labels or targets whose values are known."""
     values = np.asarray(host_value(y_true)).ravel()
     values = values.astype("float64") if values.dtype.kind not in "iu" else values
     values = values[~np.isin(values, np.array(ignored, dtype=object).astype("float64"))]
@@ -214,7 +214,7 @@ def explain(
 def _valid_entries(
     values: Any, inside: Iterable[int], outside: Iterable[int], exclusive: bool
 ) -> Any:
-    """Returns where dense targets count, as `read_dense` says."""
+    """Return where dense targets count, as `read_dense` says."""
     valid, void = None, _is_any_of(values, outside)
     if void is not None:
         values = ops.where(void, ops.zeros_like(values), values)
@@ -237,7 +237,7 @@ def _valid_entries(
 
 
 def _beyond_zero_to_one(values: Any) -> Any:
-    """Returns whether a value is outside 0..1, as a boolean scalar."""
+    """Return whether a value is outside 0..1, as a boolean scalar."""
     dtype = keras.backend.standardize_dtype(values.dtype)
     if dtype == "bool":
         return ops.convert_to_tensor(False)
@@ -249,12 +249,12 @@ def _beyond_zero_to_one(values: Any) -> Any:
 
 
 def _has_between(values: Any) -> Any:
-    """Returns whether a value is neither 0 nor 1, as a boolean scalar; NaN is neither."""
+    """Return whether a value is neither 0 nor 1, as a boolean scalar; NaN is neither."""
     return ops.any(ops.logical_xor(ops.cast(values, "bool"), values == 1))
 
 
 def _is_any_of(values: Any, candidates: Iterable[int]) -> Any:
-    """Returns where a value is one of the candidates that its dtype can hold; `None` for none."""
+    """Return where a value is one of the candidates that its dtype can hold; `None` for none."""
     dtype, found = keras.backend.standardize_dtype(values.dtype), None
     for candidate in candidates:
         if dtype in ("int32", "int64"):
@@ -272,7 +272,7 @@ def _is_any_of(values: Any, candidates: Iterable[int]) -> Any:
 
 
 def _as_integers(values: Any) -> Any:
-    """Returns integers or booleans as int32, or int64 where they may not fit."""
+    """Return integers or booleans as int32, or int64 where they may not fit."""
     wide = keras.backend.standardize_dtype(values.dtype) in ("uint32", "int64", "uint64")
     return ops.cast(values, wide_integer() if wide else "int32")
 

@@ -117,6 +117,22 @@ def test_every_public_name_says_what_it_takes_and_gives_and_shows_it(name):
     assert ">>> " in text, "no example"
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_default_is_told_in_one_form(name):
+    module, attribute = name.split(".")
+    parameters = inspect.signature(getattr(getattr(segzoo, module), attribute)).parameters
+    text = documented(name)
+    if "Attributes:" in text and "Args:" not in text:  # rows that the library makes
+        return
+    for argument, parameter in parameters.items():
+        if parameter.default is not parameter.empty:
+            entry = re.search(rf"^    {argument}: (.*(?:\n        .*)*)", text, re.MULTILINE)
+            if entry is None:  # Keras's own, passed on
+                assert "**kwargs: " in text, f"{argument} is not explained"
+                continue
+            assert re.search(r"Defaults\s+to\s", entry[1]), f"{argument}: {entry[1]}"
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("_loss")])
 def test_the_examples_of_generated_functions_run(name):
     """`--doctest-modules` finds only what a `def` in the module made."""

@@ -196,7 +196,9 @@ def images_of(model: keras.Model, x: Any) -> list[np.ndarray]:
         x = list(_by_name("x", x, names).values())
         missing = [name for name, value in zip(names, x, strict=True) if value is None]
         if missing:
-            raise ValueError(f"`x` has nothing for the inputs {missing}, the model has {names}")
+            raise ValueError(
+                f"`x` has nothing for the inputs {missing}; the model's inputs are {names}"
+            )
         return [as_array("x", value) for value in x]
     single = isinstance(x, list | tuple) and len(x) == 1
     return [as_array("x", x[0] if single else x)]

@@ -57,13 +57,13 @@ class Variant:
 
 @dataclass(frozen=True)
 class Paper:
-    """Where a network was published.
+    """The paper that a network was published in.
 
     Attributes:
-        authors: as the paper lists them.
-        title: of the paper.
-        year: of its publication.
-        arxiv: its arXiv id.
+        authors: its authors, as it lists them.
+        title: its title.
+        year: the year of its publication.
+        arxiv: its number on arXiv.
 
     Example:
         >>> from segzoo import backbones
@@ -113,17 +113,17 @@ class BackboneInfo:
     """One row of the registry: what a backbone is, without building it.
 
     Attributes:
-        name: the name that `build` and every model take.
-        family: networks of one paper and one construction.
-        weights: names of published weights, `()` when there are none.
+        name: the name that `build` and every builder take.
+        family: the family, networks of one paper and one construction.
+        weights: names of the published weights, `()` if there are none.
         features: the layers whose outputs are the feature maps, finest first.
-        strides: of the feature maps at output stride 32.
-        channels: of the feature maps.
-        parameters: of the backbone up to the last feature map, for RGB.
+        strides: strides of the feature maps at output stride 32.
+        channels: channels of the feature maps.
+        parameters: number of parameters up to the last feature map, for RGB.
         normalization: `"caffe"` (BGR minus the ImageNet mean), `"tf"` (-1..1), `"torch"` (minus
             the ImageNet mean, over its standard deviation) or `"tf128"` (`image / 128 - 1`).
         paper: authors, title, year and arXiv id.
-        output_strides: what `build(output_stride=...)` accepts.
+        output_strides: the values that `build(output_stride=...)` accepts.
         squeeze_excite: whether the network has gates that are a mean over the whole map. They stay
             the mean over the denser map of a smaller output stride.
 

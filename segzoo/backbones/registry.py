@@ -25,16 +25,17 @@ _REGISTRY = _by_family(list(families.rows()))
 
 
 def names(family: str | None = None) -> list[str]:
-    """List the backbones.
+    """Return the names of the backbones.
 
     Args:
-        family: of one family only, for example `"resnet"`. Defaults to all.
+        family: the family whose names are wanted, for example `"resnet"`. Defaults to None, for
+            all.
 
     Returns:
-        The names, by family.
+        A list of the names, family by family.
 
     Raises:
-        ValueError: when there is no such family.
+        ValueError: if there is no such family.
 
     Example:
         >>> from segzoo import backbones
@@ -51,16 +52,17 @@ def names(family: str | None = None) -> list[str]:
 
 
 def info(name: str) -> BackboneInfo:
-    """Describe a backbone without building it.
+    """Return what is known of a backbone, without building it.
 
     Args:
         name: one of `names()`.
 
     Returns:
-        Family, weights on offer, taps with stride and channels, parameters, paper.
+        A `BackboneInfo`: family, published weights, feature maps with their strides and channels,
+        parameters, paper.
 
     Raises:
-        ValueError: when there is no such backbone; the message lists near names.
+        ValueError: if there is no such backbone; the message lists similar names.
 
     Example:
         >>> from segzoo import backbones
@@ -87,7 +89,7 @@ def build(
     preprocessing: bool = True,
     features: Sequence[str] | None = None,
 ) -> keras.Model:
-    """Build a backbone.
+    """Build a backbone, a `keras.Model` from an image to feature maps.
 
     Differs from the published networks in padding alone, so that maps line up with the image: a
     map of stride s has ceil(size / s) rows at any size. Sizes that the strides divide give what
@@ -103,11 +105,12 @@ def build(
             classifier. A file of PyTorch's builds the network that it was trained in, which
             differs in padding and epsilon. Defaults to `"imagenet"`.
         input_shape: (height, width, channels); height and width are at least 32 or None.
-            With other than three channels the first convolution is adapted: a gray image, or one
-            that repeats gray or RGB, gives the response of the RGB network.
-        output_stride: 8, 16 or 32. Strides beyond it become dilation.
-        preprocessing: whether the backbone takes RGB in 0..255 of any type and normalizes it
-            itself. With False it takes what the network was trained on.
+            If the number of channels is not three, the first convolution is adapted: a gray image,
+            or one that repeats gray or RGB, gives the response of the RGB network. Defaults to
+            (None, None, 3).
+        output_stride: 8, 16 or 32. Strides beyond it become dilation. Defaults to 32.
+        preprocessing: bool, whether the backbone takes RGB in 0..255 of any type and normalizes it
+            itself. With False it takes what the network was trained on. Defaults to True.
         features: names of the layers whose outputs are the feature maps, finest first. Defaults
             to `info(name).features`.
 
@@ -115,9 +118,9 @@ def build(
         A model named "backbone" from (B, H, W, C) to a list of maps (B, H/s, W/s, C_s).
 
     Raises:
-        ValueError: when an argument is not one of the values above; when a weights file does not
-            fit, naming the first layer that does not; when published weights cannot be downloaded,
-            saying which file to put where.
+        ValueError: if an argument is not one of the values above; if a weights file does not fit,
+            naming the first layer that does not; if published weights cannot be downloaded, saying
+            which file to put where.
 
     Example:
         >>> from segzoo import backbones

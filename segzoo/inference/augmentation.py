@@ -36,39 +36,40 @@ def test_time_augmentation(
     average: str = "mean",
     spread: bool = False,
 ) -> keras.Model:
-    """Average a model over transformed images, each output transformed back.
+    """Build a model that averages another one over transformed images.
 
         mean       y = 1/n sum_k turn_back_k(model(transform_k(x)))
         geometric  y = exp(1/n sum_k log turn_back_k(model(transform_k(x)))), over exclusive
                    classes divided by its sum
 
-    The model runs once for each scale and transform, one after the other. The result is a model
-    like any other, on the same weights: it saves, exports and goes into `predict_tiles`.
+    Every output is transformed back before it is averaged. The model runs once for each scale and
+    transform, one after the other. The result is a model like any other, with the same weights: it
+    can be saved, exported and given to `predict_tiles`.
 
     Args:
         model: a `keras.Model` from one image (B, H, W, C) to scores (B, H, W, classes), or to
-            several of them, which are averaged each.
+            several outputs of that kind, each of which is averaged.
         transforms: `"flips"` (identity, hflip, vflip, rot180), `"d4"` (all eight), or a list of
             `"identity"`, `"hflip"` (left and right exchanged), `"vflip"`, `"rot90"`, `"rot180"`,
             `"rot270"` (counterclockwise, as `numpy.rot90`), `"transpose"`, `"antitranspose"`. A
-            list is exactly what it says: name `"identity"` where it is to count. Defaults to
+            list is taken as it is, so name `"identity"` if it is to count. Defaults to
             `"flips"`.
-        scales: factors > 0 of height and width; every transform runs at each. The image is resized
-            bilinearly, and the scores are resized back. Other factors than 1 need a model of open
-            size. Defaults to (1.0,).
+        scales: factors > 0 of height and width, with each of which every transform runs. The image
+            is resized bilinearly, and the scores are resized back. Factors other than 1 need a
+            model of open size. Defaults to (1.0,).
         average: `"mean"` or `"geometric"`. The geometric mean needs probabilities: a model whose
             output ends in a softmax (exclusive classes) or a sigmoid. Defaults to `"mean"`.
         spread: bool, whether to add the variance of the scores over the n runs (the sum of squares
             divided by n) as a second output, after the model's own. Defaults to False.
 
     Returns:
-        A `keras.Model` of the same input. Its output is the model's own, averaged; a list where
-        there are several, or with `spread`: first all averages, then all variances.
+        A `keras.Model` with the same input. Its output is that of the model, averaged; with several
+        outputs, or with `spread`, it is a list: first all averages, then all variances.
 
     Raises:
-        ValueError: for an unknown or empty argument; a transform that exchanges height and width
-            on a fixed size that is not square; scales on a fixed size; a geometric mean of what is
-            not known to be probabilities.
+        ValueError: if an argument is unknown or empty; a transform exchanges height and width on a
+            fixed size that is not square; a model of fixed size is scaled; or the geometric mean is
+            asked of what are not known to be probabilities.
 
     Example:
         >>> import keras, segzoo

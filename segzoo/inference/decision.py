@@ -8,26 +8,27 @@ from keras import ops
 
 
 def decide(model: keras.Model, *, threshold: float = 0.5, dtype: str = "uint8") -> keras.Model:
-    """Append the decision to a model: class numbers instead of scores.
+    """Build a model that gives class numbers instead of scores.
 
         one class        1 where scores > threshold, otherwise 0
         several classes  argmax over the classes, the first of equal scores
 
-    For phones and servers: one byte leaves the graph for each pixel instead of four for each class.
-    Saves and exports, also to LiteRT and ONNX, which do not load `keras.ops.argmax`.
+    For phones and servers: one byte leaves the graph for each pixel, instead of four for each
+    class. The model can be saved and exported, also to LiteRT and ONNX, which do not load
+    `keras.ops.argmax`.
 
     Args:
-        model: a `keras.Model` with scores (B, H, W, classes); of several outputs the last is
-            decided.
-        threshold: float, with one class. Defaults to 0.5; for logits, 0.
-        dtype: str, an integer type that holds the class numbers. Defaults to `"uint8"`.
+        model: a `keras.Model` with scores (B, H, W, classes). If it has several outputs, the last
+            one is used.
+        threshold: float, for a model of one class; pass 0 for logits. Defaults to 0.5.
+        dtype: str, integer type of the class numbers. Defaults to `"uint8"`.
 
     Returns:
-        A `keras.Model` of the same input and weights, with one output (B, H, W) of `dtype`.
+        A `keras.Model` with the same input and weights, and one output (B, H, W) of `dtype`.
 
     Raises:
-        ValueError: for a model without scores (B, H, W, classes), a `threshold` that is no number,
-            and a `dtype` that is no integer type or too small for the classes.
+        ValueError: if the model has no scores (B, H, W, classes), `threshold` is not a number, or
+            `dtype` is not an integer type or too small for the classes.
 
     Example:
         >>> import keras, segzoo

@@ -10,7 +10,7 @@ SIXTEEN_BIT = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 
 
 def in_float32(model: keras.Model) -> keras.Model:
-    """Convert a model to one in which every layer computes in float32.
+    """Build a copy of a model in which every layer computes in float32.
 
     A model that was trained under `"mixed_float16"` or `"mixed_bfloat16"` keeps these policies in
     its file. LiteRT does not load what is exported from it, nor does ONNX in bfloat16; the network
@@ -18,14 +18,14 @@ def in_float32(model: keras.Model) -> keras.Model:
 
     Args:
         model: a `keras.Model` that can be saved: functional or sequential, with nested models and
-            shared layers, or of a registered class. It is left as it is.
+            shared layers, or of a registered class. It is not changed.
 
     Returns:
-        A `keras.Model` of the same architecture, layer names and weights, which are copied, in
-        float32. It is not compiled. It gives what `model` gives, up to the rounding of 16 bits.
+        A `keras.Model` in float32 with the same architecture and layer names and a copy of the
+        weights. It is not compiled. Its output is that of `model` up to the rounding of 16 bits.
 
     Raises:
-        ValueError: for what is no `keras.Model`, is not built, or is quantized.
+        ValueError: if `model` is not a `keras.Model`, is not built, or is quantized.
 
     Example:
         >>> import keras, segzoo

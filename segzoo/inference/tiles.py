@@ -34,34 +34,36 @@ def predict_tiles(
         scores = sum(w scores of the tile) / sum(w)
 
     Tiles begin every (tile - overlap) pixels, and the last one ends flush with the image. An image
-    that is smaller than a tile is continued by reflection at the bottom and the right, and the
-    result is cut back. All batches have the shape (batch_size, h, w, C), so nothing is compiled
-    twice; the last one is filled up with copies of the last tile. Memory: the scores of one band
-    of tiles, as high as a tile and as wide as the image.
+    that is smaller than a tile is continued by reflection at the bottom and on the right, and the
+    result is cropped. All batches have the shape (batch_size, h, w, C), so that nothing is compiled
+    twice; the last one is filled up with copies of the last tile. The memory needed is that of the
+    scores of one row of tiles, as high as a tile and as wide as the image.
 
     Args:
         predict: a `keras.Model` of one image, or any callable from an array (N, h, w, C) of the
-            image's dtype to scores (N, h, w, classes). Of several outputs the last one is taken.
-        image: (H, W, C), an array or anything that is sliced like one (a memmap, zarr, h5py), of
-            integers or floats. Each tile is read once.
-        tile_size: int, or (height, width), of a tile. A size that the model takes: one of
-            `segzoo.models` needs 32 pixels. Defaults to 512.
-        overlap: what neighboring tiles share: a float in [0, 1) is a share of the tile, an int
-            pixels, below the tile. Defaults to 0.25.
+            image's type to scores (N, h, w, classes). If it has several outputs, the last one is
+            used.
+        image: array (H, W, C) of integers or floats, or anything that is sliced like one: a memory
+            map, zarr, h5py. Each tile is read once.
+        tile_size: int, or (height, width), a size that the model takes; those of `segzoo.models`
+            need at least 32 pixels. Defaults to 512.
+        overlap: what neighboring tiles share: a float in [0, 1), as a share of the tile, or an
+            int, in pixels. Defaults to 0.25.
         window: the weight of each pixel of a tile: `"constant"`; `"hann"`, sin² from edge to edge;
             `"gaussian"`, with a standard deviation of an eighth of the tile; or an array (h, w) of
             weights above 0. Defaults to `"gaussian"`.
-        trim: int, pixels along a tile's edges inside the image that are not used at all, because
-            they feel where the tile ends. With `trim` at least the reach of a network without
-            strides, the result is that of the whole image (an image that had to be continued
-            differs within the reach of its border). At most half the overlap. Defaults to 0.
+        trim: int, number of pixels along the edges of a tile, inside the image, that are not used
+            at all, because the end of the tile shows in them. If it is at least the reach of a
+            network without strides, the result is that of the whole image (an image that had to be
+            continued differs within the reach of its border). At most half the overlap. Defaults to
+            0.
         batch_size: int >= 1, tiles that are predicted at once. Defaults to 4.
-        labels: bool, whether to give class numbers instead of scores: the class of the largest
-            score, or 1 above `threshold` where there is one class. Band by band: the scores of the
-            whole image are never held. Defaults to False.
-        threshold: float, of `labels` with one class. Defaults to 0.5.
-        out: an array, or what is sliced like one, that takes the result: of floats for scores, of
-            integers for labels. By default a new array is made.
+        labels: bool, whether to return class numbers instead of scores: the class of the largest
+            score, or, with one class, 1 above `threshold`. They are decided row of tiles by row of
+            tiles, so that the scores of the whole image are never held. Defaults to False.
+        threshold: float, for `labels` with one class. Defaults to 0.5.
+        out: array that takes the result, or anything that is sliced like one: floats for scores,
+            integers for labels. Defaults to None, for a new array.
         verbose: 1 for Keras's progress bar, 2 for one line, 0 for none. Defaults to 1.
 
     Returns:
@@ -69,10 +71,10 @@ def predict_tiles(
         uint16 from 257 classes on.
 
     Raises:
-        ValueError: for an image that is not (H, W, C); a tile that a model of fixed size does not
-            take; an overlap of a whole tile; a window of another shape or with a weight that is
-            not above 0; a `trim` of more than half the overlap; an `out` of another shape or kind;
-            and for predictions that are not (N, h, w, classes).
+        ValueError: if the image is not (H, W, C); a model of fixed size does not take the tile; the
+            overlap is a whole tile; the window has another shape or a weight that is not above 0;
+            `trim` is more than half the overlap; `out` has another shape or kind; or a prediction
+            is not (N, h, w, classes).
 
     Example:
         >>> import numpy as np, segzoo
@@ -210,8 +212,8 @@ def _image_shape(image: Any) -> tuple[int, int, int]:
     shape = tuple(getattr(image, "shape", ()))
     if len(shape) != 3 or 0 in shape:
         raise ValueError(
-            "`image` must be one image (H, W, C) of at least one pixel, an array or what is sliced "
-            f"like one; received {type(image).__name__} of shape {shape}. A gray image is "
+            "`image` must be one image (H, W, C) of at least one pixel, an array or anything "
+            f"sliced like one; received {type(image).__name__} of shape {shape}. A gray image is "
             "image[..., None], a batch is predicted image by image"
         )
     height, width, channels = map(int, shape)

@@ -1,4 +1,4 @@
-"""Layers that the models are made of, each usable in a model of one's own."""
+"""Layers that the models are made of, each of which you can use in a model of your own."""
 
 from segzoo.layers.activations import gelu
 from segzoo.layers.adaptive import AdaptiveAveragePooling2D

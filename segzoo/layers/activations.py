@@ -8,12 +8,12 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="segzoo.layers")
 def gelu(x):
-    """Gaussian error linear unit, exact, in the form that exports to ONNX.
+    """Compute the exact Gaussian error linear unit, in the form that exports to ONNX.
 
     `gelu(x) = x / 2 * (1 + erf(x / sqrt(2)))`
 
-    Keras writes the same function with the complementary error function, which TensorFlow has as
-    an operation and ONNX has not. The two differ by rounding, 6e-8 for abs(x) < 1.
+    Keras writes the same function with the complementary error function, which is
+    an operation of TensorFlow but not of ONNX. The two differ by rounding, 6e-8 for abs(x) < 1.
 
     Args:
         x: float tensor of any shape.

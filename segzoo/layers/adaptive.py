@@ -16,7 +16,7 @@ from segzoo.layers.resize import size_of
 
 @keras.saving.register_keras_serializable(package="segzoo.layers")
 class AdaptiveAveragePooling2D(keras.layers.Layer):
-    """Mean over `bins` x `bins` windows that cover the map, of any size.
+    """Mean over `bins` x `bins` windows that cover a map of any size.
 
     Window i of n along an axis of length h covers the rows from floor(i h / n) up to, and without,
     ceil((i + 1) h / n). Windows overlap where n does not divide h; where h is below n they repeat

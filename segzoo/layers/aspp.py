@@ -23,18 +23,19 @@ from segzoo.layers.resize import ResizeLike
 
 @keras.saving.register_keras_serializable(package="segzoo.layers")
 class AtrousSpatialPyramidPooling(KeepsSynchronized):
-    """Parallel convolutions of several dilation rates and the image's mean, merged by a 1x1.
+    """Parallel convolutions of several dilation rates and the mean of the map, merged by a 1x1.
 
     Args:
         filters: int >= 1, channels of each branch and of the output. Defaults to 256.
         dilations: ints >= 1, the rates of the 3x3 branches. Defaults to (6, 12, 18).
-        separable: bool, separable 3x3 convolutions as in DeepLabV3+. Defaults to False.
+        separable: bool, whether the 3x3 convolutions are separable, as in DeepLabV3+. Defaults to
+            False.
         dropout: rate in [0, 1), after the projection. Defaults to 0.1.
         normalization: as in `ConvBlock`. Defaults to `"batch"`. The image pooling branch has one
             pixel, which `"instance"` would erase: it takes `"layer"` there.
-        activation: name or function. Defaults to `"relu"`.
+        activation: activation of every branch, a name or a function. Defaults to `"relu"`.
         epsilon: as in `ConvBlock`. Defaults to None.
-        kernel_regularizer: of every convolution, as in `ConvBlock`. Defaults to None.
+        kernel_regularizer: regularizer of every convolution. Defaults to None.
 
     Call arguments:
         x: tensor (B, H, W, C), of any size.
@@ -43,7 +44,7 @@ class AtrousSpatialPyramidPooling(KeepsSynchronized):
         Tensor (B, H, W, filters).
 
     Raises:
-        ValueError: for empty `dilations` or a dropout outside [0, 1).
+        ValueError: if `dilations` is empty or `dropout` is outside [0, 1).
 
     Example:
         >>> import keras, segzoo

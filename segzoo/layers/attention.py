@@ -82,7 +82,8 @@ class SpatialChannelSqueezeExcitation(keras.layers.Layer):
     (B, H, W, 1) the sigmoid of a 1x1 convolution.
 
     Args:
-        reduction: int >= 1, of the channels' gate. Defaults to 16.
+        reduction: int >= 1, divisor of the channels in the bottleneck of their gate. Defaults to
+            16.
 
     Call arguments:
         x: tensor (B, H, W, C), of any size.
@@ -195,8 +196,8 @@ class AttentionGate(keras.layers.Layer):
 class PositionAttention(keras.layers.Layer):
     """Self-attention of pixels: a mean of all pixels, weighted by how well their features match.
 
-    y_i = x_i + sum_j softmax_j(q_i . k_j) v_j, where q and k are 1x1 convolutions of x with
-    `filters` channels and v is a 3x3 convolution with those of x. Time and memory grow with the
+    y_i = x_i + sum_j softmax_j(q_i . k_j) v_j, where q and k are 1x1 convolutions of x to `filters`
+    channels and v is a 3x3 convolution to as many channels as x has. Time and memory grow with the
     square of the number of pixels, so that it belongs on a network's last map.
 
     Args:

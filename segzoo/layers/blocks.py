@@ -177,23 +177,23 @@ class _Block(KeepsSynchronized):
 
 @keras.saving.register_keras_serializable(package="segzoo.layers")
 class ConvBlock(_Block):
-    """Convolution, normalization, activation; `"same"` padding.
+    """Convolution with `"same"` padding, normalization and activation.
 
     Args:
-        filters: int >= 1, output channels.
-        kernel_size: int >= 1. Defaults to 3.
-        strides: int >= 1. Defaults to 1.
+        filters: int >= 1, number of output channels.
+        kernel_size: int >= 1, height and width of the kernel. Defaults to 3.
+        strides: int >= 1, along height and width. Defaults to 1.
         dilation_rate: int >= 1; not together with strides above 1. Defaults to 1.
         normalization: `"batch"`, `"group"`, `"layer"`, `"instance"` or None. Defaults to `"batch"`,
             with momentum 0.9.
-        activation: name or function, None for none. Defaults to `"relu"`.
-        epsilon: float > 0, of the normalization; None means Keras's default, 1e-3. Defaults to
-            None.
-        groups: int >= 1, of group normalization; None means the largest number up to 32 that
-            leaves at least 8 channels to each. Defaults to None.
+        activation: a name, a function, or None for no activation. Defaults to `"relu"`.
+        epsilon: float > 0, epsilon of the normalization; None means Keras's default, 1e-3. Defaults
+            to None.
+        groups: int >= 1, groups of the group normalization; None means the largest number up to 32
+            that leaves at least 8 channels to each. Defaults to None.
         use_bias: bool; None means a bias only where no normalization follows. Defaults to None.
-        kernel_initializer: of the kernel. Defaults to `"he_normal"`.
-        kernel_regularizer: of the kernel. Defaults to None.
+        kernel_initializer: initializer of the kernel. Defaults to `"he_normal"`.
+        kernel_regularizer: regularizer of the kernel. Defaults to None.
 
     Call arguments:
         x: tensor (B, H, W, C).
@@ -202,7 +202,8 @@ class ConvBlock(_Block):
         Tensor (B, ceil(H / strides), ceil(W / strides), filters).
 
     Raises:
-        ValueError: for a size below 1, strides together with dilation, an unknown normalization.
+        ValueError: if a size is below 1, strides are combined with dilation, or the normalization
+            is unknown.
 
     Example:
         >>> import keras, segzoo
@@ -241,18 +242,18 @@ class SeparableConvBlock(_Block):
     normalizing and activating after the depthwise half too.
 
     Args:
-        filters: int >= 1, output channels.
+        filters: int >= 1, number of output channels.
         kernel_size: int >= 1, of the depthwise half. Defaults to 3.
         strides: int >= 1, of the depthwise half. Defaults to 1.
         dilation_rate: int >= 1, of the depthwise half. Defaults to 1.
         normalization: as in `ConvBlock`. Defaults to `"batch"`.
-        activation: name or function, None for none. Defaults to `"relu"`.
+        activation: a name, a function, or None for no activation. Defaults to `"relu"`.
         epsilon: as in `ConvBlock`. Defaults to None.
         groups: as in `ConvBlock`. Defaults to None.
         use_bias: bool; None means a bias only where no normalization follows. Defaults to None.
-        kernel_initializer: of both halves. Defaults to `"he_normal"`.
-        kernel_regularizer: of the pointwise half; the published training leaves the depthwise
-            kernels free. Defaults to None.
+        kernel_initializer: initializer of both kernels. Defaults to `"he_normal"`.
+        kernel_regularizer: regularizer of the pointwise kernel; the published training leaves the
+            depthwise kernels free. Defaults to None.
 
     Call arguments:
         x: tensor (B, H, W, C).
@@ -261,7 +262,7 @@ class SeparableConvBlock(_Block):
         Tensor (B, ceil(H / strides), ceil(W / strides), filters).
 
     Raises:
-        ValueError: as `ConvBlock`.
+        ValueError: if an argument is out of range, as in `ConvBlock`.
 
     Example:
         >>> import keras, segzoo

@@ -17,7 +17,7 @@ _CHANNELS = 32  # of one convolution, where the groups have fewer
 
 @keras.saving.register_keras_serializable(package="segzoo.layers")
 class GroupedConv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D` in groups, on every device, in graphs and exports.
+    """Grouped convolution that runs on every device, in graphs and in exports.
 
     The channels are cut into `groups` parts, each with filters of its own:
     output[..., g] = sum over the taps of x[..., g] kernel[..., g]. On TensorFlow without a GPU it
@@ -25,10 +25,12 @@ class GroupedConv2D(keras.layers.Conv2D):
     same.
 
     Args:
-        filters: int >= 1, output channels, a multiple of `groups`.
-        kernel_size: int >= 1 or two of them.
-        groups: int >= 1, which divides the channels of the input. Defaults to 1.
-        **kwargs: those of `keras.layers.Conv2D`.
+        filters: int >= 1, number of output channels, a multiple of `groups`.
+        kernel_size: int >= 1, or two of them, height and width.
+        groups: int >= 1, a divisor of the number of input channels. Defaults to 1.
+        data_format: as in `keras.layers.Conv2D`. Defaults to `"channels_last"`, whatever Keras is
+            set to.
+        **kwargs: further arguments of `keras.layers.Conv2D`.
 
     Call arguments:
         inputs: tensor (B, H, W, C).

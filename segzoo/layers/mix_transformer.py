@@ -47,19 +47,19 @@ def attend(query, key, value):
 
 @keras.saving.register_keras_serializable(package="segzoo.layers")
 class OverlapPatchEmbedding(keras.layers.Layer):
-    """Strided convolution with a kernel wider than its stride, and layer normalization.
+    """Convolution with a kernel wider than its stride, followed by layer normalization.
 
     The image is padded by `patch_size // 2` zeros on every side, so that a map has
     ceil(size / strides) rows.
 
     Args:
-        filters: int >= 1, output channels.
-        patch_size: odd int > `strides`, the kernel. Defaults to 3.
-        strides: int >= 1. Defaults to 2.
+        filters: int >= 1, number of output channels.
+        patch_size: odd int > `strides`, height and width of the kernel. Defaults to 3.
+        strides: int >= 1, along height and width. Defaults to 2.
         dilation_rate: int >= 1, pixels between the taps of the kernel; not together with strides
             above 1. Defaults to 1.
-        epsilon: of the normalization. Defaults to 1e-5.
-        **kwargs: of `keras.layers.Layer`.
+        epsilon: epsilon of the layer normalization. Defaults to 1e-5.
+        **kwargs: further arguments of `keras.layers.Layer`.
 
     Call arguments:
         x: tensor (B, H, W, C).
@@ -68,7 +68,7 @@ class OverlapPatchEmbedding(keras.layers.Layer):
         Tensor (B, ceil(H / strides), ceil(W / strides), filters).
 
     Raises:
-        ValueError: for an argument outside its range.
+        ValueError: if an argument is out of range.
 
     Example:
         >>> import keras, segzoo
@@ -150,25 +150,25 @@ class OverlapPatchEmbedding(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="segzoo.layers")
 class EfficientSelfAttention(keras.layers.Layer):
-    """Self-attention of all pixels, whose keys and values come from a map reduced in size.
+    """Self-attention of all pixels, with keys and values from a map reduced in size.
 
     `softmax(Q K' / sqrt(filters / heads)) V` for each head, with `Q = query(x)`,
     `K = key(z)`, `V = value(z)` and `z = norm(reduce(x))`, where `reduce` is a convolution whose
-    kernel is its stride `reduction`. N pixels cost N * N / reduction ** 2. Rows and columns that
-    fill no window of the reduction are not looked at, though they look.
+    kernel is its stride `reduction`. N pixels cost N * N / reduction ** 2. The last rows
+    and columns, where they do not fill a window of the reduction, are queries without being keys.
 
-    The softmax is float32 also under mixed precision. On a GPU, JAX and PyTorch take their flash
-    attention where its conditions are met.
+    The softmax is computed in float32 under mixed precision too. On a GPU, JAX and PyTorch use
+    their flash attention where its conditions are met.
 
     Args:
-        filters: int >= 1, output channels, a multiple of `heads`.
-        heads: int >= 1. Defaults to 1.
+        filters: int >= 1, number of output channels, a multiple of `heads`.
+        heads: int >= 1, number of attention heads. Defaults to 1.
         reduction: int >= 1, the factor along height and width; 1 leaves out the convolution and
             its normalization. Defaults to 1.
-        dilation_rate: int >= 1. Keys and values come from every such row and column alone, while
-            all pixels are queries. Defaults to 1.
-        epsilon: of the normalization. Defaults to 1e-5.
-        **kwargs: of `keras.layers.Layer`.
+        dilation_rate: int >= 1, distance between the rows and columns that keys and values are
+            taken from, while all pixels are queries. Defaults to 1.
+        epsilon: epsilon of the layer normalization. Defaults to 1e-5.
+        **kwargs: further arguments of `keras.layers.Layer`.
 
     Call arguments:
         x: tensor (B, H, W, C). Divided by `dilation_rate` and rounded up, its height and width
@@ -178,7 +178,7 @@ class EfficientSelfAttention(keras.layers.Layer):
         Tensor (B, H, W, filters).
 
     Raises:
-        ValueError: for an argument outside its range, or a map smaller than `reduction`.
+        ValueError: if an argument is out of range, or the map is smaller than `reduction`.
 
     Example:
         >>> import keras, segzoo
@@ -285,14 +285,15 @@ class EfficientSelfAttention(keras.layers.Layer):
 class MixFeedForward(keras.layers.Layer):
     """Two linear layers on each pixel, with a depthwise 3x3 convolution and GELU in between.
 
-    `shrink(gelu(mix(expand(x))))`. The zero padding of the 3x3 convolution `mix` is what tells the
-    network where a pixel lies, in place of position codes.
+    `shrink(gelu(mix(expand(x))))`. The zero padding of the 3x3 convolution `mix` tells the network
+    where a pixel lies, instead of a positional encoding.
 
     Args:
-        filters: int >= 1, output channels.
-        expansion: int >= 1, width between the linear maps in units of `filters`. Defaults to 4.
-        dilation_rate: int >= 1, of the 3x3 convolution. Defaults to 1.
-        **kwargs: of `keras.layers.Layer`.
+        filters: int >= 1, number of output channels.
+        expansion: int >= 1, width between the two linear layers, in units of `filters`. Defaults to
+            4.
+        dilation_rate: int >= 1, dilation of the 3x3 convolution. Defaults to 1.
+        **kwargs: further arguments of `keras.layers.Layer`.
 
     Call arguments:
         x: tensor (B, H, W, C).
@@ -301,7 +302,7 @@ class MixFeedForward(keras.layers.Layer):
         Tensor (B, H, W, filters).
 
     Raises:
-        ValueError: for an argument outside its range.
+        ValueError: if an argument is out of range.
 
     Example:
         >>> import keras, segzoo

@@ -20,15 +20,16 @@ else:
 
 @keras.saving.register_keras_serializable(package="segzoo.layers")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization`, fused on TensorFlow.
+    """Batch normalization with the fused kernel of TensorFlow.
 
     A map (B, H, W, C) with the channels last, without mask, renormalization or synchronized
-    statistics takes the fused kernel; anything else goes Keras's way. Weights and numbers are the
-    same. An empty batch, such as a replica's share of a last batch that is smaller than the number
-    of replicas, leaves the running statistics as they are, where Keras's layer turns them NaN.
+    statistics takes the fused kernel; anything else is computed by Keras. Weights and numbers are
+    the same as those of `keras.layers.BatchNormalization`. An empty batch, such as a replica's
+    share of a last batch that is smaller than the number of replicas, leaves the running statistics
+    as they are; in Keras's layer they become NaN.
 
     Args:
-        **kwargs: those of `keras.layers.BatchNormalization`, with its defaults.
+        **kwargs: arguments of `keras.layers.BatchNormalization`, with its defaults.
 
     Call arguments:
         inputs: tensor (B, ..., C).
@@ -122,7 +123,7 @@ class KeepsSynchronized(keras.layers.Layer):
 
 
 def _batch_normalizations(layer: keras.layers.Layer) -> Iterator[keras.layers.BatchNormalization]:
-    """Yields the batch normalizations among the attributes of a layer, and among theirs."""
+    """Yield the batch normalizations among the attributes of a layer, and among theirs."""
     for inner in vars(layer).values():
         if isinstance(inner, keras.layers.BatchNormalization):
             yield inner

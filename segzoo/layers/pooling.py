@@ -24,19 +24,19 @@ class DilatedPooling2D(keras.layers.Layer):
     the maximum, and the mean divides by the number of taps inside.
 
     Args:
-        pool_size: taps along height and width, an int >= 1 or two of them.
+        pool_size: number of taps along height and width, an int >= 1 or two of them.
         dilation_rate: int >= 1, pixels from one tap to the next. Defaults to 1.
         mode: `"max"` or `"average"`. Defaults to `"max"`.
-        **kwargs: of `keras.layers.Layer`.
+        **kwargs: further arguments of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: (B, H, W, C).
+        inputs: tensor (B, H, W, C).
 
     Returns:
-        (B, H, W, C).
+        Tensor (B, H, W, C).
 
     Raises:
-        ValueError: when an argument is out of its range.
+        ValueError: if an argument is out of range.
 
     Example:
         >>> import numpy as np
@@ -112,12 +112,13 @@ class DilatedPooling2D(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="segzoo.layers")
 class HalvingMaxPooling2D(keras.layers.Layer):
-    """The maximum of each 2x2 window; an odd last row or column is left out, a single one kept.
+    """Maximum of each 2x2 window; an odd last row or column is left out, a single one is kept.
 
-    What `keras.layers.MaxPooling2D` does, but for maps of one row or column, which it empties.
+    The same as `keras.layers.MaxPooling2D`, except for maps of one row or column, which that layer
+    empties.
 
     Args:
-        **kwargs: of `keras.layers.Layer`.
+        **kwargs: further arguments of `keras.layers.Layer`.
 
     Call arguments:
         x: tensor (B, H, W, C).
@@ -157,16 +158,16 @@ class PhaseShift2D(keras.layers.Layer):
     Args:
         dilation_rate: int >= 1, pixels between the samples of one phase: the shift. A size is
             counted in such samples. Defaults to 1.
-        **kwargs: of `keras.layers.Layer`.
+        **kwargs: further arguments of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: (B, H, W, C).
+        inputs: tensor (B, H, W, C).
 
     Returns:
-        (B, H, W, C), zero where nothing was shifted in.
+        Tensor (B, H, W, C), zero where nothing was shifted in.
 
     Raises:
-        ValueError: when `dilation_rate` is below 1.
+        ValueError: if `dilation_rate` is below 1.
 
     Example:
         >>> import numpy as np

@@ -16,27 +16,27 @@ class ImageNormalization(keras.layers.Layer):
     and blue; every channel beyond them, and every channel of an image with fewer than three, is
     normalized with the mean of the three statistics.
 
-    The math is float32 also under mixed precision, because float16 and bfloat16 images lose
-    detail when the mean is subtracted in their own type; the result has the layer's compute type.
+    The math is float32 under mixed precision too, because float16 and bfloat16 images lose detail
+    when the mean is subtracted in their own type; the result has the layer's compute type.
 
     Args:
-        mean: number or three numbers (red, green, blue), in units of the image. Defaults to 0.
-        std: number or three numbers, > 0. Defaults to 1.
-        reverse_channels: whether an RGB image leaves as BGR, which networks converted from Caffe
-            expect. Images with another number of channels keep their order. Defaults to False.
-        constant_channel: whether a plane of ones is appended, or how many. A convolution behind it
+        mean: one number or three (red, green, blue), in units of the image. Defaults to 0.
+        std: one number or three, above 0. Defaults to 1.
+        reverse_channels: bool, whether RGB becomes BGR, as networks converted from Caffe expect.
+            Images with another number of channels keep their order. Defaults to False.
+        constant_channel: whether a plane of ones is appended, or how many. A convolution after it
             can then carry a constant that vanishes on its zero padding, which a bias cannot (see
             `segzoo.backbones`). Defaults to False.
-        **kwargs: of `keras.layers.Layer`.
+        **kwargs: further arguments of `keras.layers.Layer`.
 
     Call arguments:
         inputs: image (B, H, W, C) of any integer or floating type.
 
     Returns:
-        (B, H, W, C), or (B, H, W, C + 1) with a constant channel.
+        Tensor (B, H, W, C), or (B, H, W, C + 1) with a constant channel.
 
     Raises:
-        ValueError: when `mean` or `std` is neither one number nor three, or `std` is not positive.
+        ValueError: if `mean` or `std` is neither one number nor three, or `std` is not positive.
 
     Example:
         >>> import numpy as np

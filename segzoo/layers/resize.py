@@ -111,7 +111,8 @@ class ResizeLike(keras.layers.Layer):
     Args:
         interpolation: `"bilinear"`, `"nearest"`, or `"nearest_floor"`, which takes the pixel at
             `floor(i * h / H)`, as PyTorch's "nearest" does. Defaults to `"bilinear"`.
-        align_corners: bool, for networks trained that way. Defaults to False.
+        align_corners: bool, whether the centers of the corner pixels coincide, for networks that
+            were trained that way. Defaults to False.
 
     Call arguments:
         x: tensor (B, h, w, C).
@@ -121,7 +122,7 @@ class ResizeLike(keras.layers.Layer):
         Tensor (B, H, W, C) of the layer's compute dtype.
 
     Raises:
-        ValueError: for an unknown `interpolation`.
+        ValueError: if `interpolation` is unknown.
 
     Example:
         >>> import keras, segzoo
@@ -152,8 +153,8 @@ class ResizeLike(keras.layers.Layer):
 class CropLike(keras.layers.Layer):
     """Crop a feature map to the height and width of a reference, at the bottom and right.
 
-    A transposed convolution of stride 2 turns ceil(n / 2) rows into n or n + 1; the crop removes
-    the row too many.
+    A transposed convolution of stride 2 turns ceil(n / 2) rows into n or n + 1; the crop
+    removes the surplus row.
 
     Args:
         offset: int >= 0, rows and columns that are removed at the top and left. Defaults to 0.
@@ -197,7 +198,7 @@ class CropLike(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="segzoo.layers")
 class Upsample(keras.layers.Layer):
-    """Enlarge a feature map by a whole factor, also where its size is known only at run time.
+    """Enlarge a feature map by a whole factor, even where its size is known only at run time.
 
     `keras.layers.UpSampling2D` with bilinear interpolation needs static sizes in a graph.
 
@@ -212,7 +213,7 @@ class Upsample(keras.layers.Layer):
         Tensor (B, factor * H, factor * W, C).
 
     Raises:
-        ValueError: for a factor below 1 or an unknown `interpolation`.
+        ValueError: if `factor` is below 1 or `interpolation` is unknown.
 
     Example:
         >>> import keras, segzoo

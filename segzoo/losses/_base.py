@@ -57,7 +57,7 @@ class SegmentationLoss(keras.losses.Loss):
         )
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Returns the loss of (B, H, W, C) predictions, reduced."""
+        """Return the loss of (B, H, W, C) predictions, reduced."""
         with keras.name_scope(self.name):
             batch = self._reading(y_true, y_pred, sample_weight)
             batch, values, divisor = self.weighted_losses(batch)
@@ -71,12 +71,12 @@ class SegmentationLoss(keras.losses.Loss):
             return total if self.reduction == "sum" else _mean_over_replicas(total)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Returns the losses before any weight and reduction: (B, H, W), (B,) or a scalar."""
+        """Return the losses before any weight and reduction: (B, H, W), (B,) or a scalar."""
         batch, values, _ = self.weighted_losses(self._reading(y_true, y_pred))
         return batch.guard(values)
 
     def weighted_losses(self, batch: Batch) -> tuple[Batch, Any, Any]:
-        """Returns the batch, its weighted losses, and what their sum is divided by.
+        """Return the batch, its weighted losses, and what their sum is divided by.
 
         The losses are those of pixels (B, H, W), of images (B,), or one scalar of the batch, which
         comes back because a loss may find out on its way that it is bad.
@@ -84,7 +84,7 @@ class SegmentationLoss(keras.losses.Loss):
         raise NotImplementedError
 
     def _mean_over_images(self, batch: Batch, losses: Any) -> tuple[Batch, Any, Any]:
-        """Returns the images' losses (B,) weighted, with their divisor."""
+        """Return the images' losses (B,) weighted, with their divisor."""
         count = ops.cast(ops.shape(losses)[0], losses.dtype)
         weights = batch.image_weights
         if weights is not None:
@@ -104,7 +104,7 @@ class SegmentationLoss(keras.losses.Loss):
             )
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments of `__init__`."""
+        """Return the arguments of `__init__`."""
         return {name: for_config(getattr(self, name)) for name in parameters(type(self))}
 
     def __repr__(self) -> str:
@@ -134,32 +134,33 @@ class SegmentationLoss(keras.losses.Loss):
 
 @register
 class Compound(SegmentationLoss):
-    """Weighted sum of losses, which is what `a + b`, `0.5 * a` and `sum([...])` make.
+    """Weighted sum of losses, the result of `a + b`, `0.5 * a` and `sum([...])`.
 
         Compound = sum_k weights_k losses_k
 
-    Every part reads the same `y_true`, but `BoundaryDistance` and `SkeletonRecall`, whose maps are
-    made of the mask on the host. With one of them beside other losses `y_true` has the mask first,
-    as labels (1 channel) or one-hot (C), then C channels for each map, in the order of the sum:
+    Every part reads the same `y_true`, except `BoundaryDistance` and `SkeletonRecall`, which read
+    maps that are made from the mask on the host. Beside other losses they need a `y_true` with the
+    mask first, as labels (1 channel) or one-hot (C), then C channels for each map, in the order of
+    the sum:
     (B, H, W, 1 + C) or (B, H, W, 2 C) for `Dice() + 0.1 * BoundaryDistance()`.
 
     Args:
-        losses: `keras.losses.Loss` objects, segzoo's or not. A `Compound` among them is
-            taken apart.
-        weights: one finite number each. Defaults to 1 for each.
-        name: of the loss. Defaults to the parts' names joined.
+        losses: a sequence of `keras.losses.Loss` objects, from segzoo or not. A `Compound` among
+            them is taken apart.
+        weights: a finite number for each of the losses. Defaults to None, for 1 each.
+        name: name of the loss. Defaults to the names of the parts, joined.
 
     Attributes:
-        parts: the losses, without their weights: `metrics=loss.parts` logs each.
+        parts: the losses, without their weights; `metrics=loss.parts` logs each of them.
 
     Returns:
-        The sum of the parts, each reduced by itself; a part gets `sample_weight` as it came.
+        The weighted sum of the parts, each reduced by itself with the same `sample_weight`.
 
     Raises:
-        ValueError: if there is no loss, an object that is not a loss, or not one weight each; at
-            the first batch, if two parts read `y_pred` in two ways (one as logits and one as
-            probabilities, or logits of several classes through a softmax and through sigmoids), or
-            if `y_true` lacks the channels of the mask or of a map.
+        ValueError: if there is no loss, an object is not a loss, or a weight is missing; at the
+            first batch, if two parts disagree about `y_pred` (logits or probabilities; a softmax or
+            sigmoids for the logits of several classes), or if `y_true` lacks the channels of the
+            mask or of a map.
 
     Example:
         >>> from segzoo.losses import BinaryFocal, Dice
@@ -196,7 +197,7 @@ class Compound(SegmentationLoss):
         super().__init__(name=name or "_plus_".join(part.name for part in self.parts))
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Returns the weighted sum of the parts."""
+        """Return the weighted sum of the parts."""
         self._refuse_two_readings(y_pred)
         truths, terms = self._truths(y_true, y_pred), []
         for part, weight, truth in zip(self.parts, self.weights, truths, strict=True):
@@ -209,7 +210,7 @@ class Compound(SegmentationLoss):
         return sum(terms[1:], terms[0])
 
     def _refuse_two_readings(self, y_pred: Any) -> None:
-        """Raises ValueError if one part takes `y_pred` for what another part does not."""
+        """Raise ValueError if one part takes `y_pred` for what another part does not."""
         shape = static_shape("y_pred", tensor_of("y_pred", y_pred), "accepted is (B, H, W, C)")
         first, taken = None, None
         for part in _leaves(self):
@@ -224,7 +225,7 @@ class Compound(SegmentationLoss):
             first, taken = part, as_
 
     def _truths(self, y_true: Any, y_pred: Any) -> list[Any]:
-        """Returns what each part reads: of a mask and its maps, one behind the other, its share."""
+        """Return what each part reads: of a mask and its maps, one behind the other, its share."""
         reads_map = [getattr(part, "_reads_map", False) for part in self.parts]
         maps = sum(reads_map)
         if not maps or len(self.parts) == 1:
@@ -251,13 +252,13 @@ class Compound(SegmentationLoss):
         return truths
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the serialized parts, their weights and the name."""
+        """Return the serialized parts, their weights and the name."""
         parts = [keras.saving.serialize_keras_object(part) for part in self.parts]
         return {"losses": parts, "weights": self.weights, "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Compound:
-        """Returns the loss of a `get_config`."""
+        """Return the loss of a `get_config`."""
         losses = [keras.saving.deserialize_keras_object(part) for part in config["losses"]]
         return cls(**{**config, "losses": losses})
 
@@ -270,7 +271,7 @@ class Compound(SegmentationLoss):
 
 
 def several_classes(loss: SegmentationLoss, batch: Batch, instead: str) -> None:
-    """Raises ValueError if there is one class only."""
+    """Raise ValueError if there is one class only."""
     if batch.classes == 1:
         raise ValueError(
             f"`{type(loss).__name__}` needs several exclusive classes, received y_pred of shape "
@@ -279,7 +280,7 @@ def several_classes(loss: SegmentationLoss, batch: Batch, instead: str) -> None:
 
 
 def nonzero(x: Any) -> Any:
-    """Returns `x`, and 1 where it is 0."""
+    """Return `x`, and 1 where it is 0."""
     return ops.where(x == 0, ops.ones_like(x), x)
 
 
@@ -289,7 +290,7 @@ class _Mean(keras.losses.Loss):
 
 
 def _mean_over_replicas(value: Any) -> Any:
-    """Lets Keras divide by the number of replicas, which it does for means of a batch.
+    """Let Keras divide by the number of replicas, which it does for means of a batch.
 
     It has no other public door to that number than the reduction of a loss of its own.
     """
@@ -299,7 +300,7 @@ def _mean_over_replicas(value: Any) -> Any:
 
 
 def _leaves(loss: keras.losses.Loss) -> Iterator[SegmentationLoss]:
-    """Yields the losses of segzoo that a loss is made of."""
+    """Yield the losses of segzoo that a loss is made of."""
     if isinstance(loss, Compound):
         for part in loss.parts:
             yield from _leaves(part)

@@ -12,26 +12,27 @@ import keras
 from segzoo._arguments import ClassWeights, parameters, spelled_out
 
 MEANINGS = {
-    "from_logits": "whether `y_pred` holds logits: one class takes a sigmoid, several a "
-    "softmax. Defaults to False.",
-    "multilabel": "whether several classes may overlap: each logit takes a sigmoid, and an "
-    "all-zero pixel is background. Defaults to False.",
-    "per_image": "whether each image has its own score, averaged over the batch. Defaults to "
-    "False.",
+    "from_logits": "whether `y_pred` holds logits, which a sigmoid (one class) or a softmax "
+    "(several) turns into probabilities. Defaults to False.",
+    "multilabel": "whether several classes may overlap: every logit has its own sigmoid, and a "
+    "pixel without any class is background. Defaults to False.",
+    "per_image": "whether each image is scored by itself and the scores are averaged. Defaults to "
+    "False, which scores the batch as a whole.",
     "average": '`"macro"` averages the classes\' losses, `"micro"` sums their counts first. '
     'Defaults to `"macro"`.',
-    "class_weights": "weights w >= 0 of the classes, a sequence, or a mapping of class to weight "
-    "in which a class left out weighs 1; normalized: sum(w loss) / sum(w). Defaults to None.",
-    "ignore_class": "an integer or several: labels of pixels that count nowhere, as 255 in a mask "
-    "of 0, 1, 255. Defaults to None.",
-    "smooth": "added to numerator and denominator, >= 0: an empty mask predicted empty has loss 0. "
+    "class_weights": "weights w >= 0 of the classes, a sequence, or a mapping from class to weight "
+    "in which a missing class weighs 1; normalized: sum(w loss) / sum(w). Defaults to None.",
+    "ignore_class": "one integer or several: labels of pixels that are left out, such as 255 in a "
+    "mask of 0, 1 and 255. Defaults to None.",
+    "smooth": "number >= 0 that is added to numerator and denominator, so that an empty mask "
+    "predicted as empty has loss 0. "
     "Defaults to 1.0.",
-    "label_smoothing": "share in 0..1 of the target spread evenly over the classes. Defaults to "
-    "0.0.",
-    "name": "of the loss. Defaults to the class in snake case.",
-    "reduction": '`"sum_over_batch_size"` (the default), `"sum"`, `"mean_with_sample_weight"` or '
-    '`"none"`, as in `keras.losses.Loss`.',
-    "dtype": "least precision of the math, which never is below float32. Defaults to None.",
+    "label_smoothing": "share of the target, 0 to 1, that is spread evenly over the classes. "
+    "Defaults to 0.0.",
+    "name": "name of the loss. Defaults to the name of the class in snake case.",
+    "reduction": '`"sum_over_batch_size"`, `"sum"`, `"mean_with_sample_weight"` or `"none"`, as in '
+    '`keras.losses.Loss`. Defaults to `"sum_over_batch_size"`.',
+    "dtype": "precision of the math, which is at least float32. Defaults to None.",
 }
 
 
@@ -87,7 +88,7 @@ LossClass = TypeVar("LossClass", bound=type[keras.losses.Loss])
 
 
 def register(cls: LossClass) -> LossClass:
-    """Registers a loss with Keras, and spells out and documents the arguments that losses share."""
+    """Register a loss with Keras, and spell out and document the arguments that losses share."""
     return keras.saving.register_keras_serializable(package="segzoo.losses")(
         spelled_out(cls, MEANINGS)
     )
@@ -96,7 +97,7 @@ def register(cls: LossClass) -> LossClass:
 def as_function(
     cls: LossClass, needs: str = "", truth: str = "ops.array([[[0, 1]]])"
 ) -> Callable[..., Any]:
-    """Returns the loss as a function of `(y_true, y_pred)` and the arguments of the class.
+    """Return the loss as a function of `(y_true, y_pred)` and the arguments of the class.
 
     `needs` are the arguments, as in a call, without which its example cannot do, `truth` is the
     `y_true` of its example.
@@ -117,11 +118,11 @@ def as_function(
     Args:
         y_true: (B, H, W, C) one-hot or multi-label, or labels (B, H, W) or (B, H, W, 1).
         y_pred: (B, H, W, C) probabilities, or logits with `from_logits=True`.
-        sample_weight: `None`, or weights as the class takes them.
+        sample_weight: weights of the samples, as the class takes them. Defaults to None.
         {_described_arguments(cls)}
 
     Returns:
-        What calling the class returns: a scalar, unless `reduction="none"`.
+        The value of the loss, as from the class: a scalar, unless `reduction="none"`.
 
     Example:
         >>> from keras import ops
@@ -135,12 +136,12 @@ def as_function(
 
 
 def snake_case(name: str) -> str:
-    """Returns a class's name as that of a function: `BCEDice` is `bce_dice`."""
+    """Return a class's name as that of a function: `BCEDice` is `bce_dice`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def _described_arguments(cls: type) -> str:
-    """Returns the arguments' lines of the class's docstring, without the name."""
+    """Return the arguments' lines of the class's docstring, without the name."""
     found = re.search(r"\n    Args:\n(.*?)\n\n", cls.__doc__ or "", re.DOTALL)
     lines = found.group(1).splitlines() if found else []
     return "\n".join(line for line in lines if not line.startswith("        name:")).strip()

@@ -19,7 +19,7 @@ def by_image(
     classes: int | None,
     ignore_class: IgnoreClass,
 ) -> np.ndarray:
-    """Returns `function(one_hot, void)` of a mask, or of each mask of a batch (B, H, W, C).
+    """Return `function(one_hot, void)` of a mask, or of each mask of a batch (B, H, W, C).
 
     `one_hot` are booleans (H, W, C), false where ignored; `void` booleans (H, W).
     """
@@ -44,7 +44,7 @@ def by_image(
 def _read(
     mask: np.ndarray, classes: int | None, ignored: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns one mask as booleans (H, W, C), and where it is ignored, (H, W)."""
+    """Return one mask as booleans (H, W, C), and where it is ignored, (H, W)."""
     if mask.ndim == 2:
         mask = mask[..., None]
     dense = mask.shape[-1] > 1
@@ -69,7 +69,7 @@ def _read(
 
 
 def checked_spacing(spacing: Any) -> tuple[float, float]:
-    """Returns the size of a pixel along rows and columns, or raises ValueError."""
+    """Return the size of a pixel along rows and columns, or raise ValueError."""
     values = np.asarray(spacing, dtype="float64") if np.ndim(spacing) == 1 else np.zeros(0)
     if values.shape != (2,) or not (values > 0).all() or not np.isfinite(values).all():
         raise ValueError(

@@ -29,12 +29,12 @@ class PixelMean(SegmentationLoss):
         self.class_weights = class_weights_of(class_weights)
 
     def _weights_of_classes(self, batch: Batch) -> Any:
-        """Returns the class weights as a tensor (C,), or `None`."""
+        """Return the class weights as a tensor (C,), or `None`."""
         weights = list_of_weights(self.class_weights, batch.classes)
         return None if weights is None else ops.convert_to_tensor(weights, dtype=batch.dtype)
 
     def _divisor(self, batch: Batch, counted: Any) -> Any:
-        """Returns what the sum of the pixels' weighted values is divided by.
+        """Return what the sum of the pixels' weighted values is divided by.
 
         `counted` is `None`, or what each pixel counts, (B, H, W, 1).
         """
@@ -63,22 +63,22 @@ class PixelLoss(PixelMean):
 
 
 def cost(p: Any) -> Any:
-    """Returns -log(max(p, 1e-7))."""
+    """Return -log(max(p, 1e-7))."""
     return -ops.log(ops.maximum(p, EPSILON))
 
 
 def cost_of_complement(p: Any) -> Any:
-    """Returns -log(max(1 - p, 1e-7)), exact for small p where 1 - p has lost its digits."""
+    """Return -log(max(1 - p, 1e-7)), exact for small p where 1 - p has lost its digits."""
     return ops.minimum(-ops.log1p(-ops.minimum(p, 1)), -math.log(EPSILON))
 
 
 def costs_of_logits(logits: Any) -> Any:
-    """Returns -log(softmax(logits)), finite for any finite logits."""
+    """Return -log(softmax(logits)), finite for any finite logits."""
     return ops.minimum(-ops.log_softmax(logits, axis=-1), _LARGEST)
 
 
 def power(x: Any, exponent: float) -> Any:
-    """Returns x ** exponent of a probability, finite with its gradient for any finite x."""
+    """Return x ** exponent of a probability, finite with its gradient for any finite x."""
     if exponent in (1, 2):
         return x if exponent == 1 else x * x
     if exponent == 0:

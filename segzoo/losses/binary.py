@@ -29,7 +29,7 @@ class _BinaryLoss(PixelLoss):
         super().__init__(multilabel=multilabel, **options)
 
     def weighted_losses(self, batch: Batch) -> tuple[Batch, Any, Any]:
-        """Returns the mean over the classes, (B, H, W) or the whole sum, and its divisor."""
+        """Return the mean over the classes, (B, H, W) or the whole sum, and its divisor."""
         as_logits = batch.activation == "sigmoid"
         x = batch.scores if as_logits else batch.settle(batch.probabilities())
         targets = batch.dense()
@@ -68,7 +68,7 @@ class _BinaryLoss(PixelLoss):
         return batch, values, divisor if by_pixel else ops.ones_like(divisor)
 
     def _shares(self, batch: Batch) -> tuple[Any, Any]:
-        """Returns what each entry counts in its pixel's mean, and each pixel in the divisor."""
+        """Return what each entry counts in its pixel's mean, and each pixel in the divisor."""
         share = self._weights_of_classes(batch)
         counted = None if batch.valid is None else ops.cast(batch.valid, batch.dtype)
         if counted is None or not batch.targets.by_entry:
@@ -87,24 +87,24 @@ class _BinaryLoss(PixelLoss):
 
 @register
 class BinaryCrossentropy(_BinaryLoss):
-    """Cross-entropy of each class separately, for one class or classes that may overlap.
+    """Binary cross-entropy: each class by itself, for one class or classes that may overlap.
 
         BinaryCrossentropy = mean of -(pos_weight y log p + (1 - y) log(1 - p))
 
-    Logarithms of probabilities are cut off at 1e-7, as in Keras.
+    Probabilities are clipped at 1e-7 in the logarithm, as in Keras.
 
     Args:
         pos_weight: weight >= 0 of the foreground, one number or one for each class; above 1 it
-            favors recall. Defaults to None, which is 1.
-        multilabel: whether several classes may overlap. `False` lets logits of several classes take
-            a softmax instead of a sigmoid each. Defaults to True.
+            favors recall. Defaults to None, for 1.
+        multilabel: whether several classes may overlap. With False, a softmax is taken of the
+            logits of several classes instead of a sigmoid of each. Defaults to True.
         <shared>
 
     Returns:
         A scalar >= 0; (B, H, W) with `reduction="none"`.
 
     Raises:
-        ValueError: for arguments out of range, or shapes that do not fit.
+        ValueError: if an argument is out of range or the shapes do not fit.
 
     Example:
         >>> import numpy as np
@@ -147,7 +147,7 @@ class BinaryCrossentropy(_BinaryLoss):
         return back * p - front * (1 - p)
 
     def _sides(self, y: Any) -> tuple[Any, Any]:
-        """Returns the weight of foreground and background in each entry."""
+        """Return the weight of foreground and background in each entry."""
         if self.pos_weight is None:
             return y, 1 - y
         if isinstance(self.pos_weight, list) and len(self.pos_weight) != y.shape[-1]:
@@ -160,23 +160,23 @@ class BinaryCrossentropy(_BinaryLoss):
 
 @register
 class BinaryFocal(_BinaryLoss):
-    """Focal loss of each class separately: cross-entropy with little weight on easy pixels.
+    """Binary focal loss: cross-entropy of each class with little weight on easy pixels.
 
         BinaryFocal = mean of -(alpha y (1 - p) ** gamma log p
                                 + (1 - alpha) (1 - y) p ** gamma log(1 - p))
 
     Args:
         gamma: the focusing exponent, >= 0; 0 gives weighted cross-entropy. Defaults to 2.0.
-        alpha: weight of the foreground in 0..1, or `None` for no weights. Defaults to 0.25.
-        multilabel: whether several classes may overlap. `False` lets logits of several classes take
-            a softmax instead of a sigmoid each. Defaults to True.
+        alpha: weight of the foreground, 0 to 1, or None for no weights. Defaults to 0.25.
+        multilabel: whether several classes may overlap. With False, a softmax is taken of the
+            logits of several classes instead of a sigmoid of each. Defaults to True.
         <shared>
 
     Returns:
         A scalar >= 0; (B, H, W) with `reduction="none"`.
 
     Raises:
-        ValueError: for arguments out of range, or shapes that do not fit.
+        ValueError: if an argument is out of range or the shapes do not fit.
 
     Example:
         >>> import numpy as np
@@ -201,7 +201,7 @@ class BinaryFocal(_BinaryLoss):
         self.alpha = alpha if alpha is None else number("alpha", alpha, 0, 1)
 
     def _parts(self, y: Any, x: Any, as_logits: bool) -> tuple[Any, ...]:
-        """Returns p, 1 - p, and the focused weight and the cost of foreground and background."""
+        """Return p, 1 - p, and the focused weight and the cost of foreground and background."""
         front, back = y, 1 - y
         if self.alpha is not None:
             front, back = self.alpha * front, (1 - self.alpha) * back
@@ -225,7 +225,7 @@ class BinaryFocal(_BinaryLoss):
 
 
 def _softplus_of_minus_abs(x: Any) -> Any:
-    """Returns log(1 + exp(-|x|)): in a graph one pass, which TensorFlow's softplus is not."""
+    """Return log(1 + exp(-|x|)): in a graph one pass, which TensorFlow's softplus is not."""
     return ops.log1p(ops.exp(-ops.abs(x)))
 
 

@@ -34,11 +34,11 @@ class ShapeLoss(SegmentationLoss):
         self.smooth = number("smooth", smooth)
 
     def _counts(self, targets: Any, probs: Any, valid: Any) -> Sequence[Any]:
-        """Returns missed and total counts of the prediction, then of the truth, each (B, C)."""
+        """Return missed and total counts of the prediction, then of the truth, each (B, C)."""
         raise NotImplementedError
 
     def weighted_losses(self, batch: Batch) -> tuple[Batch, Any, Any]:
-        """Returns (B,) or a scalar, and what its sum is divided by."""
+        """Return (B,) or a scalar, and what its sum is divided by."""
         self._only_image_weights(batch, self.per_image)
         probs = batch.settle(batch.probabilities())
         counts = self._counts(batch.dense(), probs, batch.valid)
@@ -66,16 +66,17 @@ class BoundaryF1(ShapeLoss):
         R = (sum boundary(y) near(boundary(p)) + smooth) / (sum boundary(y) + smooth)
         BoundaryF1 = 1 - 2 P R / (P + R)
 
-    with near(b) the pooling of b over a window of 2 tolerance + 1; averaged over the classes.
+    where near(b) is b pooled over a window of 2 tolerance + 1. Averaged over the classes.
 
     Args:
-        boundary_width: size of the window whose minimum makes the boundary, odd and >= 3.
+        boundary_width: odd int >= 3, size of the window whose minimum defines the boundary.
             Defaults to 3.
-        tolerance: distance in pixels up to which boundaries match, >= 0. Defaults to 2.
-        pooling: `"max"`, or `"average"` for the share of the window that is boundary; then a
-            perfect prediction has a loss above 0. Defaults to `"max"`.
-        smooth: added to numerator and denominator, >= 0: no boundary on both sides has loss 0. At
-            the default, a boundary predicted where the truth has none has loss 1 and no gradient.
+        tolerance: int >= 0, distance in pixels up to which boundaries match. Defaults to 2.
+        pooling: `"max"`, or `"average"` for the share of the window that is boundary, with which
+            a perfect prediction has a loss above 0. Defaults to `"max"`.
+        smooth: number >= 0 that is added to numerator and denominator, so that two masks without
+            a boundary have loss 0. With the default, a boundary predicted where the truth has none
+            has loss 1 and no gradient.
             Defaults to 1e-7.
         <shared>
 
@@ -83,7 +84,8 @@ class BoundaryF1(ShapeLoss):
         A scalar in 0..1; with `reduction="none"` and `per_image` (B,).
 
     Raises:
-        ValueError: for arguments out of range, shapes that do not fit, or pixel weights.
+        ValueError: if an argument is out of range, the shapes do not fit, or `sample_weight` weighs
+            pixels.
 
     Example:
         >>> import numpy as np
@@ -137,23 +139,24 @@ class CenterlineDice(ShapeLoss):
         R = (sum skeleton(y) p + smooth) / (sum skeleton(y) + smooth)
         CenterlineDice = 1 - 2 P R / (P + R)
 
-    For roads, vessels and cracks, whose connections matter more than their width; averaged over the
+    For roads, vessels and cracks, whose connections matter more than their width. Averaged over the
     classes. The paper trains on `0.5 * Dice() + 0.5 * CenterlineDice()`.
 
     The soft skeleton finds structures up to 2 (iterations + 1) pixels wide. A wider one has no
-    skeleton, so that a gap in it costs nothing. Where a class of the truth has pixels and no
-    skeleton at all, a call outside a compiled graph says so in the log (`segzoo`).
+    skeleton, so that a gap in it costs nothing. If a class of the truth has pixels but no skeleton
+    at all, a call outside a compiled graph logs a warning (logger `segzoo`).
 
     Args:
-        iterations: steps of the soft skeleton, >= 0; half the width of the widest structure in
-            pixels is enough. Defaults to 5.
+        iterations: int >= 0, steps of the soft skeleton; half the width of the widest structure,
+            in pixels, is enough. Defaults to 5.
         <shared>
 
     Returns:
         A scalar in 0..1; with `reduction="none"` and `per_image` (B,).
 
     Raises:
-        ValueError: for arguments out of range, shapes that do not fit, or pixel weights.
+        ValueError: if an argument is out of range, the shapes do not fit, or `sample_weight` weighs
+            pixels.
 
     Example:
         >>> import numpy as np
@@ -200,7 +203,7 @@ class CenterlineDice(ShapeLoss):
         )
 
     def _say_what_is_too_wide(self, area: Any, length: Any) -> None:
-        """Logs the classes of the truth that have pixels and no skeleton, where values are seen."""
+        """Log the classes of the truth that have pixels and no skeleton, where values are seen."""
         area, length = host_value(area), host_value(length)
         if area is None or length is None:
             return
@@ -217,7 +220,7 @@ class CenterlineDice(ShapeLoss):
 
 
 def _soft_skeleton(x: Any, iterations: int) -> Any:
-    """Returns the soft skeleton of (H, W, K): what openings of ever thinner masks remove."""
+    """Return the soft skeleton of (H, W, K): what openings of ever thinner masks remove."""
     skeleton = ops.relu(x - pool(_eroded(x), 3))
     for _ in range(iterations):
         x = _eroded(x)

@@ -28,7 +28,7 @@ class _CategoricalLoss(PixelLoss):
         super().__init__(**options)
 
     def weighted_losses(self, batch: Batch) -> tuple[Batch, Any, Any]:
-        """Returns (B, H, W), and the divisor of the sum."""
+        """Return (B, H, W), and the divisor of the sum."""
         several_classes(self, batch, self._instead)
         targets = batch.dense()
         counted = None if batch.valid is None else ops.cast(batch.valid, batch.dtype)
@@ -65,22 +65,22 @@ class _CategoricalLoss(PixelLoss):
         return ops.divide_no_nan(slope, inverse)
 
     def _weighted_cost(self, q: Any, costs: Any) -> Any:
-        """Returns f(p) of q = 1 - p and -log p."""
+        """Return f(p) of q = 1 - p and -log p."""
         raise NotImplementedError
 
     def _part(self, x: Any) -> Any:
-        """Returns p f'(p) of logits."""
+        """Return p f'(p) of logits."""
         raise NotImplementedError
 
 
 @register
 class CategoricalCrossentropy(_CategoricalLoss):
-    """Cross-entropy of exclusive classes.
+    """Categorical cross-entropy, for exclusive classes.
 
         CategoricalCrossentropy = mean of -sum_c y_c log p_c
 
-    With `class_weights` w the mean is sum_i w_i loss_i / sum_i w_i, w_i the weight of the class of
-    pixel i. Logarithms of probabilities are cut off at 1e-7.
+    With `class_weights` the mean is sum_i w_i loss_i / sum_i w_i, where w_i is the weight of the
+    class of pixel i. Probabilities are clipped at 1e-7 in the logarithm.
 
     Args:
         <shared>
@@ -89,7 +89,8 @@ class CategoricalCrossentropy(_CategoricalLoss):
         A scalar >= 0; (B, H, W) with `reduction="none"`.
 
     Raises:
-        ValueError: for one class, arguments out of range, or shapes that do not fit.
+        ValueError: if there is one class only, an argument is out of range, or the shapes do not
+            fit.
 
     Example:
         >>> import numpy as np
@@ -113,13 +114,13 @@ class CategoricalCrossentropy(_CategoricalLoss):
 
 @register
 class CategoricalFocal(_CategoricalLoss):
-    """Focal loss of exclusive classes.
+    """Categorical focal loss: cross-entropy of exclusive classes with little weight on easy pixels.
 
         CategoricalFocal = mean of -sum_c alpha y_c (1 - p_c) ** gamma log p_c
 
     Args:
         gamma: the focusing exponent, >= 0; 0 gives cross-entropy. Defaults to 2.0.
-        alpha: factor >= 0 of the whole, or `None` for 1; for a factor of each class use
+        alpha: factor >= 0 of the whole loss, or None for 1; for a factor of each class use
             `class_weights`. Defaults to None.
         <shared>
 
@@ -127,7 +128,8 @@ class CategoricalFocal(_CategoricalLoss):
         A scalar >= 0; (B, H, W) with `reduction="none"`.
 
     Raises:
-        ValueError: for one class, arguments out of range, or shapes that do not fit.
+        ValueError: if there is one class only, an argument is out of range, or the shapes do not
+            fit.
 
     Example:
         >>> import numpy as np

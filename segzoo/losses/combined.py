@@ -18,8 +18,8 @@ class BCEDice(Compound):
 
         BCEDice = BinaryCrossentropy + Dice
 
-    Each class is taken by itself, as in `BinaryCrossentropy`. The notebooks' form for several
-    classes, one Dice over all their pixels, is `average="micro"`.
+    Each class is taken by itself, as in `BinaryCrossentropy`. `average="micro"` gives the form that
+    many notebooks have for several classes, one Dice over the pixels of all of them.
 
     Args:
         multilabel: whether several classes may overlap. `False` lets logits of several classes take
@@ -27,13 +27,13 @@ class BCEDice(Compound):
         <shared>
 
     Attributes:
-        parts: the two losses; `metrics=loss.parts` logs each.
+        parts: the two losses; `metrics=loss.parts` logs each of them.
 
     Returns:
         A scalar >= 0, the sum of both means.
 
     Raises:
-        ValueError: for arguments out of range, or shapes that do not fit.
+        ValueError: if an argument is out of range or the shapes do not fit.
 
     Example:
         >>> import numpy as np
@@ -84,7 +84,7 @@ class BCEDice(Compound):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> BCEDice:
-        """Returns the loss of a `get_config`."""
+        """Return the loss of a `get_config`."""
         return cls(**config)
 
 

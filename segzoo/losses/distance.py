@@ -24,26 +24,27 @@ def signed_distance(
     *,
     ignore_class: IgnoreClass = None,
 ) -> np.ndarray:
-    """Returns the signed distance of every pixel to the border of each class, on the host.
+    """Compute the signed distance of every pixel to the border of each class, on the host.
 
     Inside a class it is minus the Euclidean distance to the nearest pixel outside, elsewhere the
-    distance to the nearest pixel of the class, between pixel centers. A class that is absent or
-    everywhere has no border, and 0 all over. Ignored pixels belong to neither side: they are 0, and
-    no distance is measured to them.
+    distance to the nearest pixel of the class, between the centers of the pixels. A class that is
+    absent or everywhere has no border: its distances are 0. Ignored pixels belong to neither side:
+    they are 0, and no distance is measured to them.
 
     Args:
-        mask: (H, W) or (H, W, 1), of 0 and 1, or labels where `classes` is above 1; or (H, W, C)
-            one-hot or multi-label, of 0 and 1. A batch is (B, H, W, 1) or (B, H, W, C).
-        classes: number of classes of labels. Defaults to `None`, for masks of 0 and 1.
-        spacing: size of a pixel along rows and columns, in the unit of the result. Defaults to
+        mask: array (H, W) or (H, W, 1) of 0 and 1, or of labels if `classes` is above 1; or
+            (H, W, C) of 0 and 1, one-hot or multi-label. A batch is (B, H, W, 1) or (B, H, W, C).
+        classes: number of classes, if the mask holds labels. Defaults to None, for masks of 0 and
+            1.
+        spacing: height and width of a pixel, in the unit of the result. Defaults to
             (1, 1).
-        ignore_class: an integer or several: pixels that count nowhere. Defaults to `None`.
+        ignore_class: one integer or several: labels of pixels that are left out. Defaults to None.
 
     Returns:
-        (H, W, C) float32, or (B, H, W, C): the `y_true` of `BoundaryDistance`.
+        A float32 array (H, W, C), or (B, H, W, C): the `y_true` of `BoundaryDistance`.
 
     Raises:
-        ValueError: for a shape or a value that does not fit, or a spacing that is not above 0.
+        ValueError: if a shape or a value does not fit, or `spacing` is not above 0.
 
     Example:
         >>> mask = np.array([[0, 0, 1, 1, 1]])
@@ -78,29 +79,29 @@ class BoundaryDistance(PixelMean):
 
         BoundaryDistance = mean of p d
 
-    with d = `signed_distance(mask)`: what is predicted far outside a class costs most, what is
-    predicted deep inside it pays most. It is lowest, and below 0, for a perfect prediction. A class
-    that is absent costs nothing, so it accompanies a region loss: `Dice() + 0.1 *
+    where d = `signed_distance(mask)`: what is predicted far outside a class costs most, and what is
+    predicted deep inside it lowers the loss most. A perfect prediction has the lowest loss, below
+    0. An absent class costs nothing, so add this loss to a region loss: `Dice() + 0.1 *
     BoundaryDistance()` on a `y_true` that has the mask first and the distances after it
     (`Compound`).
 
     Args:
         multilabel: whether several classes may overlap: logits take a sigmoid each. Defaults to
             `False`.
-        class_weights: weights w >= 0 of the classes, a sequence, or a mapping of class to weight in
-            which a class left out weighs 1; normalized: sum(w loss) / sum(w). The paper leaves the
-            background out, `{0: 0}`. Defaults to `None`.
-        ignore_class: an integer or several: the pixels that are 0 in every class, as
-            `signed_distance(mask, ignore_class=...)` leaves them, do not count, and neither do
-            those inside a class of that number. Defaults to `None`.
+        class_weights: weights w >= 0 of the classes, a sequence, or a mapping from class to weight
+            in which a missing class weighs 1; normalized: sum(w loss) / sum(w). The paper leaves
+            the background out, `{0: 0}`. Defaults to None.
+        ignore_class: one integer or several: pixels that are 0 in every class, as
+            `signed_distance(mask, ignore_class=...)` leaves them, are left out, and so are those
+            inside a class of that number. Defaults to None.
         <shared>
 
     Returns:
         A scalar in the unit of the distances; (B, H, W) with `reduction="none"`.
 
     Raises:
-        ValueError: for arguments out of range, or shapes that do not fit; for a `y_true` that is
-            no map of distances: not of floats, not finite, or (in eager mode) a mask of 0 and 1.
+        ValueError: if an argument is out of range or the shapes do not fit; if `y_true` is not a
+            map of distances: not floats, not finite, or (in eager mode) a mask of 0 and 1.
 
     Example:
         >>> import numpy as np
@@ -139,7 +140,7 @@ class BoundaryDistance(PixelMean):
         )
 
     def weighted_losses(self, batch: Batch) -> tuple[Batch, Any, Any]:
-        """Returns the mean over the classes (B, H, W), and what its sum is divided by."""
+        """Return the mean over the classes (B, H, W), and what its sum is divided by."""
         p = batch.settle(batch.scores if batch.activation is None else batch.probabilities())
         values, weights = p * batch.dense(), self._weights_of_classes(batch)
         if weights is None:

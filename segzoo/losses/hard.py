@@ -19,30 +19,31 @@ from segzoo.losses._pixel import PixelLoss
 
 @register
 class OHEM(SegmentationLoss):
-    """A pixel loss over the hard pixels alone (online hard example mining).
+    """Online hard example mining: a pixel loss over the hard pixels only.
 
         OHEM = mean of loss_i over the pixels i that are kept
 
-    A pixel is hard where the probability of its true class is below `threshold`; for one class, and
-    with `multilabel`, where that of one of its channels' sides is (p in the foreground, 1 - p in
-    the background). In any case the share `min_kept` of the batch's valid pixels is kept, those of
-    the largest loss, ties included; `class_weights` and `sample_weight` do not affect which.
+    A pixel is hard if the probability of its true class is below `threshold`; for one class, and
+    with `multilabel`, if that holds for the true side of any of its channels (p in the foreground,
+    1 - p in the background). At least the share `min_kept` of the valid pixels of the batch is
+    kept, those with the largest loss, ties included; `class_weights` and `sample_weight` have no
+    influence on which.
 
     Args:
-        loss: `CategoricalCrossentropy`, `CategoricalFocal`, `BinaryCrossentropy` or `BinaryFocal`,
-            whose `class_weights`, `ignore_class` and the rest apply to the pixels that are kept.
-        threshold: probability in 0..1. Defaults to 0.7.
-        min_kept: share in 0..1 of the valid pixels. Defaults to 0.0625, a sixteenth.
-        name: of the loss. Defaults to `"ohem"`.
-        reduction: `"sum_over_batch_size"` (the default), `"sum"`, `"mean_with_sample_weight"` or
-            `"none"`, as in `keras.losses.Loss`; that of `loss` has no effect.
-        dtype: least precision of the math. Defaults to that of `loss`.
+        loss: a `CategoricalCrossentropy`, `CategoricalFocal`, `BinaryCrossentropy` or
+            `BinaryFocal`, whose arguments apply to the pixels that are kept.
+        threshold: probability, 0 to 1. Defaults to 0.7.
+        min_kept: share of the valid pixels, 0 to 1. Defaults to 0.0625, a sixteenth.
+        name: name of the loss. Defaults to `"ohem"`.
+        reduction: `"sum_over_batch_size"`, `"sum"`, `"mean_with_sample_weight"` or `"none"`, as in
+            `keras.losses.Loss`; that of `loss` has no effect. Defaults to `"sum_over_batch_size"`.
+        dtype: precision of the math, which is at least float32. Defaults to that of `loss`.
 
     Returns:
         A scalar >= 0; with `reduction="none"` (B, H, W), 0 where a pixel is not kept.
 
     Raises:
-        ValueError: if `loss` is no pixel loss, or an argument is out of range.
+        ValueError: if `loss` is not a pixel loss, or an argument is out of range.
 
     Example:
         >>> import numpy as np
@@ -87,7 +88,7 @@ class OHEM(SegmentationLoss):
         self.min_kept = number("min_kept", min_kept, 0, 1)
 
     def weighted_losses(self, batch: Batch) -> tuple[Batch, Any, Any]:
-        """Returns the inner loss of the pixels that are kept, and what its sum is divided by."""
+        """Return the inner loss of the pixels that are kept, and what its sum is divided by."""
         alone = dataclasses.replace(batch, pixel_weights=None, image_weights=None)
         values = ops.stop_gradient(self._by_pixel.weighted_losses(alone)[1])  # (B, H, W)
         valid = batch.valid_pixels()
@@ -95,7 +96,7 @@ class OHEM(SegmentationLoss):
         return self._inner.weighted_losses(batch.only(kept))
 
     def _hard(self, batch: Batch) -> Any:
-        """Returns where the probability of the truth is below the threshold, (B, H, W)."""
+        """Return where the probability of the truth is below the threshold, (B, H, W)."""
         truth, p = batch.dense(), ops.stop_gradient(batch.probabilities())
         if batch.kind == "exclusive":
             return ops.sum(truth * p, axis=-1) < self.threshold
@@ -105,7 +106,7 @@ class OHEM(SegmentationLoss):
         return ops.any(side < self.threshold, axis=-1)
 
     def _largest(self, values: Any, valid: Any) -> Any:
-        """Returns where a loss is among the largest of the share `min_kept` of the valid pixels."""
+        """Return where a loss is among the largest of the share `min_kept` of the valid pixels."""
         values = ops.where(valid, values, -ops.ones_like(values))  # below every loss
         ordered = ops.sort(ops.reshape(values, (-1,)))
         size = ops.shape(ordered)[0]
@@ -128,12 +129,12 @@ class OHEM(SegmentationLoss):
         return type(loss).from_config({**loss.get_config(), **changed})
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments of `__init__`, the loss serialized."""
+        """Return the arguments of `__init__`, the loss serialized."""
         return {**super().get_config(), "loss": keras.saving.serialize_keras_object(self.loss)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> OHEM:
-        """Returns the loss of a `get_config`."""
+        """Return the loss of a `get_config`."""
         return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
 
 

@@ -29,7 +29,7 @@ class LovaszLoss(SegmentationLoss):
         self.per_image = flag("per_image", per_image)
 
     def _rows(self, x: Any, batch: Batch) -> Any:
-        """Returns (B, H, W, C) as (B, C, H W) with `per_image`, else as (1, C, B H W)."""
+        """Return (B, H, W, C) as (B, C, H W) with `per_image`, else as (1, C, B H W)."""
         images, height, width, classes = batch.size
         x = ops.broadcast_to(x, batch.size)
         if self.per_image:
@@ -46,12 +46,12 @@ class LovaszLoss(SegmentationLoss):
 
 @register
 class LovaszHinge(LovaszLoss):
-    """Lovász hinge: the Jaccard loss of each class separately, convex in the logits.
+    """Lovász hinge loss: the Jaccard loss of each class by itself, convex in the logits.
 
         LovaszHinge = sum_i max(m_i, 0) dJ_i,    m_i = 1 - (2 y_i - 1) logit_i in falling order
 
-    with dJ the increments of the Jaccard loss along that order. The mean over the classes. On an
-    empty truth it is the largest error.
+    where dJ are the increments of the Jaccard loss along that order. Averaged over the classes. If
+    the truth is empty, the loss is the largest error.
 
     Args:
         <shared>
@@ -60,7 +60,8 @@ class LovaszHinge(LovaszLoss):
         A scalar >= 0; with `reduction="none"` and `per_image` (B,).
 
     Raises:
-        ValueError: for arguments out of range, shapes that do not fit, or pixel weights.
+        ValueError: if an argument is out of range, the shapes do not fit, or `sample_weight` weighs
+            pixels.
 
     Example:
         >>> import numpy as np
@@ -77,7 +78,7 @@ class LovaszHinge(LovaszLoss):
         super().__init__(multilabel=True, **options)
 
     def weighted_losses(self, batch: Batch) -> tuple[Batch, Any, Any]:
-        """Returns (B,) or a scalar, and what its sum is divided by."""
+        """Return (B,) or a scalar, and what its sum is divided by."""
         self._only_image_weights(batch, self.per_image)
         logits = batch.settle(batch.scores)
         if not self.from_logits:
@@ -93,12 +94,12 @@ class LovaszHinge(LovaszLoss):
 
 @register
 class LovaszSoftmax(LovaszLoss):
-    """Lovász-softmax: the Jaccard loss of exclusive classes, extended to probabilities.
+    """Lovász-softmax loss: the Jaccard loss of exclusive classes, extended to probabilities.
 
         LovaszSoftmax = mean over the classes present of sum_i m_i dJ_i,
         m_i = |y_i - p_i| in falling order
 
-    with dJ the increments of the class's Jaccard loss along that order.
+    where dJ are the increments of the class's Jaccard loss along that order.
 
     Args:
         <shared>
@@ -107,7 +108,8 @@ class LovaszSoftmax(LovaszLoss):
         A scalar in 0..1; with `reduction="none"` and `per_image` (B,).
 
     Raises:
-        ValueError: for one class, arguments out of range, shapes that do not fit, or pixel weights.
+        ValueError: if there is one class only, an argument is out of range, the shapes do not fit,
+            or `sample_weight` weighs pixels.
 
     Example:
         >>> import numpy as np
@@ -125,7 +127,7 @@ class LovaszSoftmax(LovaszLoss):
         super().__init__(**options)
 
     def weighted_losses(self, batch: Batch) -> tuple[Batch, Any, Any]:
-        """Returns (B,) or a scalar, and what its sum is divided by."""
+        """Return (B,) or a scalar, and what its sum is divided by."""
         several_classes(self, batch, "LovaszHinge")
         self._only_image_weights(batch, self.per_image)
         truth = ops.one_hot(batch.labels(), batch.classes, dtype="bool")
@@ -141,7 +143,7 @@ class LovaszSoftmax(LovaszLoss):
 
 
 def _lovasz_extension(errors: Any, truth: Any) -> Any:
-    """Returns the Lovász extension of the Jaccard loss at max(errors, 0), over the last axis.
+    """Return the Lovász extension of the Jaccard loss at max(errors, 0), over the last axis.
 
     With intersection I and union U after each pixel in falling order of error, the Jaccard loss
     1 - I / U grows by 1 / U at a true pixel and by I / (U (U - 1)) at any other: in this form the

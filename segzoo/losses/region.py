@@ -47,11 +47,11 @@ class RegionLoss(SegmentationLoss):
         self.smooth = number("smooth", smooth)
 
     def class_losses(self, counts: Counts) -> Any:
-        """Returns the loss of each class, in the shape of the counts."""
+        """Return the loss of each class, in the shape of the counts."""
         raise NotImplementedError
 
     def weighted_losses(self, batch: Batch) -> tuple[Batch, Any, Any]:
-        """Returns (B,) or a scalar, and what its sum is divided by."""
+        """Return (B,) or a scalar, and what its sum is divided by."""
         counts, batch = soft_counts(batch, weigh_images=not self.per_image)
         if self.per_image:
             return self._mean_over_images(batch, self._average(counts, batch))
@@ -59,7 +59,7 @@ class RegionLoss(SegmentationLoss):
         return batch, losses[0], 1.0
 
     def _average(self, counts: Counts, batch: Batch) -> Any:
-        """Returns the mean over the classes: (B, C) to (B,)."""
+        """Return the mean over the classes: (B, C) to (B,)."""
         weights = list_of_weights(self.class_weights, batch.classes)
         if weights is not None:
             weights = ops.convert_to_tensor(weights, dtype=batch.dtype)
@@ -86,7 +86,7 @@ class Dice(RegionLoss):
         A scalar in 0..1; with `reduction="none"` and `per_image` (B,).
 
     Raises:
-        ValueError: for arguments out of range, or shapes that do not fit.
+        ValueError: if an argument is out of range or the shapes do not fit.
 
     Example:
         >>> import numpy as np
@@ -101,7 +101,7 @@ class Dice(RegionLoss):
     """
 
     def class_losses(self, counts: Counts) -> Any:
-        """Returns the Dice loss of each class."""
+        """Return the Dice loss of each class."""
         return tversky_distance(counts, 0.5, 0.5, 0.5 * self.smooth)
 
 
@@ -118,7 +118,7 @@ class Jaccard(RegionLoss):
         A scalar in 0..1; with `reduction="none"` and `per_image` (B,).
 
     Raises:
-        ValueError: for arguments out of range, or shapes that do not fit.
+        ValueError: if an argument is out of range or the shapes do not fit.
 
     Example:
         >>> import numpy as np
@@ -132,7 +132,7 @@ class Jaccard(RegionLoss):
     """
 
     def class_losses(self, counts: Counts) -> Any:
-        """Returns the Jaccard loss of each class."""
+        """Return the Jaccard loss of each class."""
         return tversky_distance(counts, 1.0, 1.0, self.smooth)
 
 
@@ -151,7 +151,7 @@ class Tversky(RegionLoss):
         A scalar in 0..1; with `reduction="none"` and `per_image` (B,).
 
     Raises:
-        ValueError: for arguments out of range, or shapes that do not fit.
+        ValueError: if an argument is out of range or the shapes do not fit.
 
     Example:
         >>> import numpy as np
@@ -177,17 +177,17 @@ class Tversky(RegionLoss):
         self.beta = number("beta", beta)
 
     def class_losses(self, counts: Counts) -> Any:
-        """Returns the Tversky loss of each class."""
+        """Return the Tversky loss of each class."""
         return tversky_distance(counts, self.alpha, self.beta, self.smooth)
 
 
 @register
 class FocalTversky(Tversky):
-    """Focal Tversky loss: the Tversky loss of each class to a power.
+    """Focal Tversky loss: the Tversky loss of each class, raised to a power.
 
         FocalTversky = Tversky ** gamma
 
-    The gradient at 0, infinite for gamma < 1, is taken as 0.
+    The gradient at 0, which is infinite for gamma < 1, is taken to be 0.
 
     Args:
         alpha: weight of false positives, >= 0. Defaults to 0.3.
@@ -200,7 +200,7 @@ class FocalTversky(Tversky):
         A scalar in 0..1; with `reduction="none"` and `per_image` (B,).
 
     Raises:
-        ValueError: for arguments out of range, or shapes that do not fit.
+        ValueError: if an argument is out of range or the shapes do not fit.
 
     Example:
         >>> import numpy as np
@@ -227,7 +227,7 @@ class FocalTversky(Tversky):
             raise ValueError("`gamma` must be > 0, received gamma=0")
 
     def class_losses(self, counts: Counts) -> Any:
-        """Returns the focal Tversky loss of each class."""
+        """Return the focal Tversky loss of each class."""
         losses = super().class_losses(counts)
         # An index within rounding of 1 is 1: a power below 1 would blow the last bit up.
         positive = losses > np.finfo(keras.backend.standardize_dtype(losses.dtype)).eps

@@ -26,7 +26,7 @@ class LogCoshDice(RegionLoss):
         A scalar from 0 to log(cosh(1)) = 0.4338; with `reduction="none"` and `per_image` (B,).
 
     Raises:
-        ValueError: for arguments out of range, or shapes that do not fit.
+        ValueError: if an argument is out of range or the shapes do not fit.
 
     Example:
         >>> import numpy as np
@@ -40,18 +40,18 @@ class LogCoshDice(RegionLoss):
     """
 
     def class_losses(self, counts: Counts) -> Any:
-        """Returns the log-cosh Dice loss of each class."""
+        """Return the log-cosh Dice loss of each class."""
         dice = tversky_distance(counts, 0.5, 0.5, 0.5 * self.smooth)
         return 0.5 * ops.log1p(ops.square(ops.sinh(dice)))  # log(cosh) without cancellation at 0
 
 
 @register
 class MCC(RegionLoss):
-    """One minus Matthews' correlation coefficient, which counts true negatives too.
+    """Matthews loss: one minus Matthews' correlation coefficient, which counts true negatives too.
 
         MCC = 1 - (tp tn - fp fn) / sqrt((tp + fp) (tp + fn) (tn + fp) (tn + fn))
 
-    with the soft counts, and `smooth` added to tp and tn.
+    with soft counts, and `smooth` added to tp and tn.
 
     Args:
         <shared>
@@ -60,7 +60,7 @@ class MCC(RegionLoss):
         A scalar in 0..2, 1 for a random prediction; with `reduction="none"` and `per_image` (B,).
 
     Raises:
-        ValueError: for arguments out of range, or shapes that do not fit.
+        ValueError: if an argument is out of range or the shapes do not fit.
 
     Example:
         >>> import numpy as np
@@ -74,7 +74,7 @@ class MCC(RegionLoss):
     """
 
     def class_losses(self, counts: Counts) -> Any:
-        """Returns the Matthews loss of each class."""
+        """Return the Matthews loss of each class."""
         # Shares of all pixels: a product of four counts would leave float32's range.
         total = counts.total + 2 * self.smooth
         tp, fp, fn, tn = within_range(counts)
@@ -88,11 +88,11 @@ class MCC(RegionLoss):
 
 @register
 class GeneralizedDice(RegionLoss):
-    """Generalized Dice loss: each class weighs by the inverse square of its area.
+    """Generalized Dice loss: each class is weighted by the inverse square of its area.
 
         GeneralizedDice = 1 - (2 sum_c w_c tp_c + smooth)
                               / (sum_c w_c (2 tp_c + fp_c + fn_c) + smooth)
-        w_c = (n / sum y_c) ** 2,  n the area of the smallest class present
+        w_c = (n / sum y_c) ** 2,  where n is the area of the smallest class present
 
     Args:
         <shared>
@@ -101,7 +101,7 @@ class GeneralizedDice(RegionLoss):
         A scalar in 0..1; with `reduction="none"` and `per_image` (B,).
 
     Raises:
-        ValueError: for arguments out of range, or shapes that do not fit.
+        ValueError: if an argument is out of range or the shapes do not fit.
 
     Example:
         >>> import numpy as np
@@ -121,7 +121,7 @@ class GeneralizedDice(RegionLoss):
         super().__init__(**options)
 
     def _average(self, counts: Counts, batch: Batch) -> Any:
-        """Returns the loss over all classes: (B, C) to (B,)."""
+        """Return the loss over all classes: (B, C) to (B,)."""
         area = counts.tp + counts.fn
         present = area > 0
         far = ops.where(present, area, ops.full_like(area, float("inf")))
@@ -133,7 +133,7 @@ class GeneralizedDice(RegionLoss):
 
 
 def _sqrt(x: Any) -> Any:
-    """Returns the square root, with gradient 0 at 0."""
+    """Return the square root, with gradient 0 at 0."""
     positive = x > 0
     root = ops.sqrt(ops.where(positive, x, ops.ones_like(x)))
     return ops.where(positive, root, ops.zeros_like(x))

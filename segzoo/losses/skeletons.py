@@ -31,27 +31,30 @@ def skeleton(
     background: int | None = 0,
     ignore_class: IgnoreClass = None,
 ) -> np.ndarray:
-    """Returns the tubed skeleton of a mask: its center lines, `width` pixels wide, on the host.
+    """Compute the tubed skeleton of a mask: its center lines, `width` pixels wide, on the host.
 
-    The foreground is thinned to lines of one pixel, these are dilated to `width` and cut out of the
-    mask. Of several exclusive classes the union is thinned, and each class gets its part; the
-    background's channel stays empty. Classes that may overlap, and those without a background, are
-    thinned one by one, with `background=None`.
+    The foreground is thinned to lines of one pixel, which are dilated to `width` and restricted to
+    the mask. Of several exclusive classes the union is thinned, and each class gets its part; the
+    channel of the background stays empty. With `background=None` the classes are thinned one by
+    one, for classes that may overlap or have no background among them.
 
     Args:
-        mask: (H, W) or (H, W, 1), of 0 and 1, or labels where `classes` is above 1; or (H, W, C)
-            of 0 and 1. A batch is (B, H, W, 1) or (B, H, W, C).
-        classes: number of classes of labels. Defaults to `None`, for masks of 0 and 1.
-        width: odd, >= 1; a pixel of the center line becomes a diamond of that width. The paper has
-            5. Defaults to 3.
-        background: of several classes the one that has no skeleton, or `None`. Defaults to 0.
-        ignore_class: an integer or several: pixels that belong to no class. Defaults to `None`.
+        mask: array (H, W) or (H, W, 1) of 0 and 1, or of labels if `classes` is above 1; or
+            (H, W, C) of 0 and 1. A batch is (B, H, W, 1) or (B, H, W, C).
+        classes: number of classes, if the mask holds labels. Defaults to None, for masks of 0 and
+            1.
+        width: odd int >= 1; a pixel of the center line becomes a diamond of that width. The paper
+            uses 5. Defaults to 3.
+        background: the class that has no skeleton, if there are several classes, or None. Defaults
+            to 0.
+        ignore_class: one integer or several: labels of pixels that belong to no class. Defaults to
+            None.
 
     Returns:
-        (H, W, C) uint8 of 0 and 1, or (B, H, W, C): the `y_true` of `SkeletonRecall`.
+        A uint8 array (H, W, C) of 0 and 1, or (B, H, W, C): the `y_true` of `SkeletonRecall`.
 
     Raises:
-        ValueError: for a shape or a value that does not fit, or an even `width`.
+        ValueError: if a shape or a value does not fit, or `width` is even.
 
     Example:
         >>> road = np.zeros((7, 9), "uint8")
@@ -95,7 +98,7 @@ def skeleton(
 
 
 def _thinned(mask: np.ndarray) -> np.ndarray:
-    """Returns the lines of one pixel that booleans (H, W) thin to, with all parts and holes."""
+    """Return the lines of one pixel that booleans (H, W) thin to, with all parts and holes."""
     padded = np.pad(mask, 1).astype("uint8")
     x, columns = padded.ravel(), padded.shape[1]  # x is a view
     left, before = np.flatnonzero(x), -1
@@ -117,7 +120,7 @@ _AROUND = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
 
 @functools.cache
 def _removable() -> tuple[np.ndarray, np.ndarray]:
-    """Returns which of the 256 neighborhoods lose their pixel in the two halves of a step."""
+    """Return which of the 256 neighborhoods lose their pixel in the two halves of a step."""
     n, ne, e, se, s, sw, w, nw = (np.arange(256) >> bit & 1 for bit in range(8))
     corners = ((n, ne, e), (e, se, s), (s, sw, w), (w, nw, n))
     parts = sum((1 - a) & (b | c) for a, b, c in corners)
@@ -132,29 +135,29 @@ def _removable() -> tuple[np.ndarray, np.ndarray]:
 
 @register
 class SkeletonRecall(RegionLoss):
-    """Skeleton recall: one minus the share of the true skeleton that is predicted.
+    """Skeleton recall loss: one minus the share of the true skeleton that is predicted.
 
         SkeletonRecall = 1 - (sum p s + smooth) / (sum s + smooth)
 
-    with s = `skeleton(mask)`, averaged over the classes that have a skeleton in the batch, so that
+    where s = `skeleton(mask)`. Averaged over the classes that have a skeleton in the batch, so that
     the background does not count. For roads, vessels and cracks, whose connections matter more than
-    their width; unlike `CenterlineDice` it thins the truth alone, once, on the host. False
-    positives cost nothing, so it accompanies losses in which they do: `BCEDice() + 0.1 *
-    SkeletonRecall()` on a `y_true` that has the mask first and the skeleton after it
-    (`Compound`). At the weight of `Dice` beside it, a network may learn to predict nearly
-    everything: raise the weight from a small one and watch the precision.
+    their width. Unlike `CenterlineDice`, it thins only the truth, once, on the host. False
+    positives cost nothing, so add it to a loss in which they do: `BCEDice() + 0.1 *
+    SkeletonRecall()` on a `y_true` that has the mask first and the skeleton after it (see
+    `Compound`). With the weight of `Dice` a network may learn to predict nearly everything: start
+    with a small weight and watch the precision.
 
     Args:
-        class_weights: weights w >= 0 of the classes, a sequence, or a mapping of class to weight in
-            which a class left out weighs 1; normalized over the classes that have a skeleton.
-            Defaults to `None`.
+        class_weights: weights w >= 0 of the classes, a sequence, or a mapping from class to weight
+            in which a missing class weighs 1; normalized over the classes that have a skeleton.
+            Defaults to None.
         <shared>
 
     Returns:
         A scalar in 0..1; with `reduction="none"` and `per_image` (B,).
 
     Raises:
-        ValueError: for arguments out of range, or shapes that do not fit.
+        ValueError: if an argument is out of range or the shapes do not fit.
 
     Example:
         >>> import numpy as np
@@ -180,11 +183,11 @@ class SkeletonRecall(RegionLoss):
         super().__init__(class_weights=class_weights_of(class_weights), **options)
 
     def class_losses(self, counts: Counts) -> Any:
-        """Returns the missed share of each class's skeleton."""
+        """Return the missed share of each class's skeleton."""
         return tversky_distance(counts, 0.0, 1.0, self.smooth)
 
     def _average(self, counts: Counts, batch: Batch) -> Any:
-        """Returns the mean over the classes that have a skeleton: (B, C) to (B,)."""
+        """Return the mean over the classes that have a skeleton: (B, C) to (B,)."""
         weights = list_of_weights(self.class_weights, batch.classes) or [1.0] * batch.classes
         present = ops.cast(counts.actual > 0, batch.dtype)
         share = ops.convert_to_tensor(weights, dtype=batch.dtype) * present

@@ -14,30 +14,31 @@ from segzoo._arguments import ClassWeights, integer, is_number, spelled_out
 AVERAGES = ("macro", "micro", "weighted", "per_image", "micro_per_image", None)
 
 MEANINGS = {
-    "threshold": "probability above which a pixel is positive, one number or one for each class; "
-    "for one class and with `multilabel`: several exclusive classes go by their largest score. "
-    "Defaults to 0.5.",
-    "multilabel": "whether the classes of a pixel are independent of each other. Defaults to "
-    "False.",
+    "threshold": "probability above which a pixel is positive, one number or one for each class. "
+    "Used for one class and with `multilabel`; of exclusive classes the one with the largest score "
+    "is predicted. Defaults to 0.5.",
+    "multilabel": "whether several classes may overlap, each of which is then decided by itself. "
+    "Defaults to False.",
     "from_logits": "whether `y_pred` are logits instead of probabilities. Defaults to False.",
-    "average": 'how the classes\' scores become one. `"macro"`: their mean, weighted by '
+    "average": 'how the scores of the classes become one. `"macro"`: their mean, weighted by '
     '`class_weights`. `"micro"`: the score of the summed counts. `"weighted"`: their mean weighted '
-    'by the truth\'s pixels. `"per_image"`: the mean over all (image, class) pairs, each image '
+    'by the pixels of the truth. `"per_image"`: the mean over all (image, class) pairs, each image '
     'scored by itself. `"micro_per_image"`: the mean over the images of the score of their summed '
     'counts. `None`: all of them, see Returns. Defaults to `"macro"`.',
-    "class_weights": "numbers >= 0, one for each class, or a mapping of class to weight in which a "
-    "class left out weighs 1. They multiply the classes' scores, and their counts where those are "
-    "summed. Defaults to None.",
-    "ignore_class": "label value, or several, of pixels that count nowhere (255, -1, 0). Defaults "
-    "to None.",
-    "empty_score": "score of a class with no pixel in truth and prediction. Defaults to 1.0 with "
-    '`"per_image"` and `"micro_per_image"`; otherwise the class is left out of the mean, as NaN '
-    "does.",
-    "class_names": "names of the classes in the keys of `result()`. Defaults to `class_0`, "
+    "class_weights": "numbers >= 0, one for each class, or a mapping from class to weight in which "
+    "a missing class weighs 1. They multiply the scores of the classes, or their counts where "
+    "these are summed. Defaults to None.",
+    "ignore_class": "one integer or several: labels of pixels that are left out, such as 255. "
+    "Defaults to None.",
+    "empty_score": "score of a class that has no pixel in truth and prediction; NaN leaves it out "
+    'of the mean. Defaults to None, for 1.0 with `"per_image"` and `"micro_per_image"` and for NaN '
+    "otherwise.",
+    "class_names": "names of the classes, for the keys of `result()`. Defaults to `class_0`, "
     "`class_1`, ...",
     "classes": "number of classes. Defaults to that of the first `y_pred`.",
-    "name": "of the metric, and the beginning of every key.",
-    "dtype": "of the result. Defaults to float64 where the backend has it.",
+    "name": "name of the metric, with which every key begins. Defaults to that of the class, "
+    "such as `dice_score`.",
+    "dtype": "type of the result. Defaults to float64 where the backend has it.",
 }
 
 
@@ -80,21 +81,21 @@ MetricClass = TypeVar("MetricClass", bound=type[keras.metrics.Metric])
 
 
 def register(cls: MetricClass) -> MetricClass:
-    """Registers a metric with Keras, and spells out and documents the arguments metrics share."""
+    """Register a metric with Keras, and spell out and document the arguments metrics share."""
     return keras.saving.register_keras_serializable(package="segzoo.metrics")(
         spelled_out(cls, MEANINGS)
     )
 
 
 def beta_above_zero(beta: Any) -> float:
-    """Returns `beta` as a float, or raises ValueError unless it is a positive number."""
+    """Return `beta` as a float, or raise ValueError unless it is a positive number."""
     if not is_number(beta) or not 0 < beta < math.inf:
         raise ValueError(f"`beta` must be a number above 0, received beta={beta!r}")
     return float(beta)
 
 
 def checked_empty_score(empty_score: Any) -> float | None:
-    """Returns `empty_score`, or raises ValueError unless it is a number, NaN or `None`."""
+    """Return `empty_score`, or raise ValueError unless it is a number, NaN or `None`."""
     if empty_score is not None and not is_number(empty_score):
         raise ValueError(
             "`empty_score` must be a number, NaN (left out of the mean) or None, "
@@ -104,7 +105,7 @@ def checked_empty_score(empty_score: Any) -> float | None:
 
 
 def probability(argument: str, value: Any) -> float:
-    """Returns `value` as a float, or raises ValueError unless it is a number from 0 to 1."""
+    """Return `value` as a float, or raise ValueError unless it is a number from 0 to 1."""
     if not is_number(value) or not 0 <= value <= 1:
         raise ValueError(
             f"`{argument}` must be a probability from 0 to 1 (logits are turned into "
@@ -114,14 +115,14 @@ def probability(argument: str, value: Any) -> float:
 
 
 def checked_threshold(threshold: Any) -> float | tuple[float, ...]:
-    """Returns one threshold, or one for each class, or raises ValueError."""
+    """Return one threshold, or one for each class, or raise ValueError."""
     if isinstance(threshold, Mapping | str | bytes) or np.ndim(threshold) != 1:
         return probability("threshold", threshold)
     return tuple(probability("threshold", value) for value in np.asarray(threshold).tolist())
 
 
 def checked_names(class_names: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Returns the names as a tuple, or raises ValueError unless they are different strings."""
+    """Return the names as a tuple, or raise ValueError unless they are different strings."""
     if class_names is None:
         return None
     names = (class_names,) if isinstance(class_names, str) else tuple(class_names)
@@ -138,7 +139,7 @@ def checked_names(class_names: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 def checked_classes(classes: Any, **others: Any) -> int | None:
-    """Returns the number of classes that `classes` or the length of another argument says."""
+    """Return the number of classes that `classes` or the length of another argument says."""
     given = {} if classes is None else {"classes": integer("classes", classes, 1)}
     for argument, value in others.items():
         if isinstance(value, list | tuple):

@@ -86,7 +86,7 @@ class SegmentationMetric(keras.metrics.Metric):
             self._build(self.classes)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments."""
+        """Return the arguments."""
         config = {name: for_config(getattr(self, name)) for name in parameters(type(self))}
         config["ignore_class"] = config["ignore_class"] or None
         config["dtype"] = self.dtype if self._dtype_given else None
@@ -104,7 +104,7 @@ class SegmentationMetric(keras.metrics.Metric):
         )
 
     def _read(self, y_true: Any, y_pred: Any, sample_weight: Any) -> Batch:
-        """Returns the batch, read, and builds the state for its classes."""
+        """Return the batch, read, and build the state for its classes."""
         batch = self._reading(y_true, y_pred, sample_weight)
         self._build(batch.classes)
         return batch
@@ -131,7 +131,7 @@ class SegmentationMetric(keras.metrics.Metric):
         return self._reading.kind(self.classes or 1) == "exclusive"
 
     def _names(self) -> tuple[str, ...]:
-        """Returns the classes' names: `class_names`, or `class_0`, `class_1`, ..."""
+        """Return the classes' names: `class_names`, or `class_0`, `class_1`, ..."""
         return self.class_names or tuple(f"class_{c}" for c in range(self.classes or 0))
 
     def _nan(self) -> Any:
@@ -167,7 +167,7 @@ class AveragedMetric(SegmentationMetric):
     _direction = "up"  # what Keras's callbacks ask for
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Adds a batch.
+        """Add a batch.
 
         Args:
             y_true: (B, H, W, C) dense targets, or labels (B, H, W) or (B, H, W, 1).
@@ -194,7 +194,7 @@ class AveragedMetric(SegmentationMetric):
         self._images.add(_counts.sum_images(ops.cast(found, "int32"), weights))
 
     def result(self) -> Any:
-        """Returns the score, or with `average=None` the scores of all classes by their keys."""
+        """Return the score, or with `average=None` the scores of all classes by their keys."""
         if not self._built:
             return self._nan() if self.average is not None else {self.name: self._nan()}
         overall, scores = (ops.cast(x, self.dtype) for x in self._averages())
@@ -203,7 +203,7 @@ class AveragedMetric(SegmentationMetric):
         return {self.name: overall} | {key: scores[c] for c, key in enumerate(self._class_keys())}
 
     def _averages(self) -> tuple[Any, Any]:
-        """Returns the average score, (...), and the classes' scores, (C, ...), NaN if spoiled."""
+        """Return the average score, (...), and the classes' scores, (C, ...), NaN if spoiled."""
         counter = self._score_sums if self._by_image() else self._counter
         averages = self._averages_of_images() if self._by_image() else self._averages_of_counts()
         spoiled = counter.spoiled()
@@ -236,7 +236,7 @@ class AveragedMetric(SegmentationMetric):
         return divide(total, ops.sum(weights, axis=0), without), scores
 
     def _class_keys(self) -> list[str]:
-        """Returns the keys of the classes' scores, none where the result has no classes."""
+        """Return the keys of the classes' scores, none where the result has no classes."""
         return [] if self.average else [f"{self.name}_{name}" for name in self._names()]
 
     def _by_image(self) -> bool:
@@ -246,13 +246,13 @@ class AveragedMetric(SegmentationMetric):
         return self.average in ("micro", "micro_per_image")
 
     def _summed(self, tally: Any) -> Any:
-        """Returns the counts (N, C, ...) summed over the classes: (N, 1, ...)."""
+        """Return the counts (N, C, ...) summed over the classes: (N, 1, ...)."""
         weights = ops.convert_to_tensor(self._weights, dtype=tally[0].dtype)
         weights = ops.reshape(weights, (1, -1) + (1,) * (len(tally[0].shape) - 2))
         return type(tally)(*(ops.sum(weights * x, axis=1, keepdims=True) for x in tally))
 
     def _class_scores(self, tally: Any) -> Any:
-        """Returns the scores, with `empty_score` where a class does not occur at all."""
+        """Return the scores, with `empty_score` where a class does not occur at all."""
         return ops.where(self._present(tally), self._score(tally), self._empty())
 
     def _empty(self) -> float:
@@ -261,7 +261,7 @@ class AveragedMetric(SegmentationMetric):
         return self.empty_score
 
     def _broadcast_class_weights(self, like: Any) -> Any:
-        """Returns the class weights along the first axis of `like`, in its shape."""
+        """Return the class weights along the first axis of `like`, in its shape."""
         weights = ops.convert_to_tensor(self._weights, dtype=like.dtype)
         return ops.reshape(weights, (-1,) + (1,) * (len(like.shape) - 1)) * ops.ones_like(like)
 
@@ -280,21 +280,21 @@ class AveragedMetric(SegmentationMetric):
         return (classes,)
 
     def _counts_shape(self, classes: int) -> tuple[int, ...]:
-        """Returns the shape of one image's counts."""
+        """Return the shape of one image's counts."""
         raise NotImplementedError
 
     def _count(self, batch: Any) -> Any:
-        """Returns the counts of each image, (B, *counts_shape)."""
+        """Return the counts of each image, (B, *counts_shape)."""
         raise NotImplementedError
 
     def _tally(self, counts: Any) -> Any:
-        """Returns (N, *counts_shape) as a named tuple of (N, C, ...) with the field `actual`."""
+        """Return (N, *counts_shape) as a named tuple of (N, C, ...) with the field `actual`."""
         raise NotImplementedError
 
     def _score(self, tally: Any) -> Any:
-        """Returns the scores, (N, C, ...), 0 where they are 0 / 0."""
+        """Return the scores, (N, C, ...), 0 where they are 0 / 0."""
         raise NotImplementedError
 
     def _present(self, tally: Any) -> Any:
-        """Returns where a class has a pixel in truth or prediction."""
+        """Return where a class has a pixel in truth or prediction."""
         return tally.predicted + tally.actual != 0

@@ -36,7 +36,7 @@ class Counter:
             self._blocks = metric.add_variable(shape, "zeros", dtype=dtype, name=f"{name}_blocks")
 
     def add(self, sums: Any, batch: Batch | None = None) -> None:
-        """Adds a batch's own sums: an array of the counter's shape, integers or floats.
+        """Add a batch's own sums: an array of the counter's shape, integers or floats.
 
         A bad batch makes all of them NaN for good.
         """
@@ -51,17 +51,17 @@ class Counter:
         self._units.assign(units if batch is None else batch.guard(units))
 
     def spoiled(self) -> Any:
-        """Returns whether a bad batch was added, as a boolean scalar."""
+        """Return whether a bad batch was added, as a boolean scalar."""
         return ops.any(ops.isnan(self._units))
 
     def total(self) -> Any:
-        """Returns the sums as a tensor of `wide_dtype()`; in float32 it may round past 2**24."""
+        """Return the sums as a tensor of `wide_dtype()`; in float32 it may round past 2**24."""
         if self._blocks is None:
             return ops.convert_to_tensor(self._units)
         return self._units + self._blocks * _BLOCK
 
     def numpy(self) -> np.ndarray:
-        """Returns the sums as float64, exact on every backend."""
+        """Return the sums as float64, exact on every backend."""
         total = _to_float64(self._units)
         return total if self._blocks is None else total + _to_float64(self._blocks) * _BLOCK
 

@@ -20,14 +20,14 @@ Threshold = float | Sequence[float]
 
 
 def hard_counts(batch: Batch, threshold: Threshold) -> Counts:
-    """Returns the counts (B, C): the largest score decides, or those above a threshold."""
+    """Return the counts (B, C): the largest score decides, or those above a threshold."""
     if batch.kind == "exclusive":
         return counts_of_confusion(count_confusion(batch))
     return count_masks(batch, threshold)
 
 
 def count_confusion(batch: Batch) -> Any:
-    """Returns (B, 1 + C, C) counts of (truth, prediction); the first row is truth of no class.
+    """Return (B, 1 + C, C) counts of (truth, prediction); the first row is truth of no class.
 
     The pairs are numbered and the numbers counted, which is cheaper than one-hot matrices, on a
     CPU and under XLA, from four classes on.
@@ -42,7 +42,7 @@ def count_confusion(batch: Batch) -> Any:
 
 
 def counts_of_confusion(confusion: Any) -> Counts:
-    """Returns the classes' counts, (B, C), of (B, 1 + C, C) from `count_confusion`."""
+    """Return the classes' counts, (B, C), of (B, 1 + C, C) from `count_confusion`."""
     square = confusion[:, 1:]
     tp = ops.diagonal(square, axis1=1, axis2=2)
     fp, fn = ops.sum(confusion, axis=1) - tp, ops.sum(square, axis=2) - tp
@@ -51,7 +51,7 @@ def counts_of_confusion(confusion: Any) -> Counts:
 
 
 def count_masks(batch: Batch, threshold: Threshold) -> Counts:
-    """Returns each channel's counts, (B, C): a pixel is positive above its threshold."""
+    """Return each channel's counts, (B, C): a pixel is positive above its threshold."""
     truth, guess = true_masks(batch), above(batch.probabilities(), threshold)
     if batch.valid is None:
         counted = ops.ones_like(truth)
@@ -66,17 +66,17 @@ def count_masks(batch: Batch, threshold: Threshold) -> Counts:
 
 
 def true_masks(batch: Batch) -> Any:
-    """Returns the truth as booleans (B, H, W, C), false where ignored."""
+    """Return the truth as booleans (B, H, W, C), false where ignored."""
     return batch.dense() >= 0.5
 
 
 def above(probabilities: Any, threshold: Threshold) -> Any:
-    """Returns where a probability exceeds its threshold, in the precision of the probability."""
+    """Return where a probability exceeds its threshold, in the precision of the probability."""
     return probabilities > ops.convert_to_tensor(threshold, dtype=probabilities.dtype)
 
 
 def count_numbers(numbers: Any, limit: int, pixel_weights: Any = None, shift: int = 0) -> Any:
-    """Returns how often each of 0 .. limit - 1 occurs in each image: (B, H, W, ...) to (B, limit).
+    """Return how often each of 0 .. limit - 1 occurs in each image: (B, H, W, ...) to (B, limit).
 
     A segment for each image keeps the threads of a CPU apart, which makes it fast. `shift` is added
     to the numbers first.
@@ -97,7 +97,7 @@ def count_numbers(numbers: Any, limit: int, pixel_weights: Any = None, shift: in
 
 
 def sum_images(values: Any, image_weights: Any = None) -> Any:
-    """Returns the (weighted) sum over the images: (B, ...) to (...)."""
+    """Return the (weighted) sum over the images: (B, ...) to (...)."""
     if image_weights is None:
         return ops.sum(values, axis=0)
     weights = ops.reshape(image_weights, (-1,) + (1,) * (len(values.shape) - 1))
@@ -105,7 +105,7 @@ def sum_images(values: Any, image_weights: Any = None) -> Any:
 
 
 def sum_pixels(mask: Any, pixel_weights: Any = None) -> Any:
-    """Returns the (weighted) number of pixels in each image and channel: (B, C)."""
+    """Return the (weighted) number of pixels in each image and channel: (B, C)."""
     if pixel_weights is None:
         columns = sum_columns(ops.cast(mask, "float32"))  # whole numbers up to H: exact
         return ops.sum(ops.cast(columns, "int32"), axis=1)

@@ -29,7 +29,7 @@ class BoundaryMetric(AveragedMetric):
     _tally_type: Any
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Adds a batch; `sample_weight` is `None` or (B,)."""
+        """Add a batch; `sample_weight` is `None` or (B,)."""
         if sample_weight is not None:
             sample_weight = ops.convert_to_tensor(sample_weight)
             if len(sample_weight.shape) > 1:
@@ -51,7 +51,7 @@ class BoundaryMetric(AveragedMetric):
         return self._tally_type(*(counts[:, k] for k in range(len(self._tally_type._fields))))
 
     def _masks(self, batch: Batch) -> tuple[Any, Any]:
-        """Returns the classes' masks as (B, H, W, C) booleans, false where ignored."""
+        """Return the classes' masks as (B, H, W, C) booleans, false where ignored."""
         if batch.kind == "exclusive":
             channels = ops.arange(batch.classes, dtype="int32")
             truth = ops.expand_dims(batch.labels(), -1) == channels
@@ -65,7 +65,7 @@ class BoundaryMetric(AveragedMetric):
         return truth, guess
 
     def _count_masks(self, truth: Any, guess: Any, valid: Any) -> Any:
-        """Returns `_tally_type` of (B, C) counts."""
+        """Return `_tally_type` of (B, C) counts."""
         raise NotImplementedError
 
 
@@ -83,16 +83,16 @@ class F1Tally(NamedTuple):
 
 @register
 class BoundaryF1Score(BoundaryMetric):
-    """F1 of the boundary: how much of each outline lies near the other one.
+    """Boundary F1: how much of each outline lies near the other one.
 
     F1 = 2 P R / (P + R), where P is the share of the predicted boundary within `tolerance` pixels
     of the true boundary, and R the share of the true boundary near the predicted one. The boundary
-    is the outermost pixel of a mask beside another label, and no boundary runs along the image's
-    edge. Near is measured in a square window of 2 tolerance + 1 pixels, as in the loss
+    consists of the outermost pixels of a mask beside another label; none runs along the edge of the
+    image. Near means within a square window of 2 tolerance + 1 pixels, as in the loss
     `segzoo.losses.BoundaryF1`.
 
-    A class with pixels but without any boundary, because it fills whole images, is left to
-    `empty_score` if every pixel is right, and scores 0 otherwise.
+    A class that has pixels but no boundary, because it fills whole images, has the `empty_score` if
+    every pixel is right, and 0 otherwise.
 
     Args:
         tolerance: distance in pixels, an integer >= 0. Defaults to 2.
@@ -160,7 +160,7 @@ class IoUTally(NamedTuple):
 
 @register
 class BoundaryIoU(BoundaryMetric):
-    """IoU of the two boundary regions, which stays sensitive on large objects.
+    """Boundary IoU: the IoU of the two boundary regions, which stays sensitive on large objects.
 
     Boundary IoU = |(G_d and G) and (P_d and P)| / |(G_d and G) or (P_d and P)|
 
@@ -169,7 +169,7 @@ class BoundaryIoU(BoundaryMetric):
     diagonal, rounded, and at least 1. The image's edge counts as boundary.
 
     Args:
-        dilation_ratio: above 0, up to 1. Defaults to 0.02.
+        dilation_ratio: share of the image's diagonal, above 0 and up to 1. Defaults to 0.02.
         <shared>
 
     Returns:
@@ -213,7 +213,7 @@ class BoundaryIoU(BoundaryMetric):
         )
 
     def _boundary_region(self, mask: Any, valid: Any) -> Any:
-        """Returns the pixels of `mask`, (B, H, W, C), that the erosions take away."""
+        """Return the pixels of `mask`, (B, H, W, C), that the erosions take away."""
         batch, height, width, classes = ops.shape(mask)
         outside = ops.logical_not(mask)
         if valid is not None:  # an ignored pixel makes no boundary beside it
@@ -237,7 +237,7 @@ class BoundaryIoU(BoundaryMetric):
 
 
 def boundary_distance(height: Any, width: Any, ratio: float) -> Any:
-    """Returns d in pixels: an int for a static size, otherwise an int32 scalar."""
+    """Return d in pixels: an int for a static size, otherwise an int32 scalar."""
     if isinstance(height, int) and isinstance(width, int):
         return max(1, round(ratio * math.hypot(height, width)))
     height, width = ops.cast(height, wide_dtype()), ops.cast(width, wide_dtype())
@@ -246,7 +246,7 @@ def boundary_distance(height: Any, width: Any, ratio: float) -> Any:
 
 
 def _near_edge(height: Any, width: Any, distance: Any) -> Any:
-    """Returns (H, W, 1) booleans: whether the image's edge is within `distance`."""
+    """Return (H, W, 1) booleans: whether the image's edge is within `distance`."""
     rows, columns = (ops.arange(size, dtype="int32") for size in (height, width))
     rows = ops.minimum(rows, height - 1 - rows) < distance
     columns = ops.minimum(columns, width - 1 - columns) < distance

@@ -26,24 +26,24 @@ class CalibrationError(SegmentationMetric):
 
         ECE = sum_b (n_b / n) |accuracy_b - confidence_b|
 
-    over bins ((b - 1) / bins, b / bins] with n_b pixels; `norm="max"` is the largest gap of a bin
-    that has pixels. For several exclusive classes the confidence of a pixel is its largest
+    over bins ((b - 1) / bins, b / bins] with n_b pixels; `norm="max"` gives the largest gap of any
+    bin that has pixels. For several exclusive classes the confidence of a pixel is its largest
     probability, and it is right if its label is that class. For one class, and with `multilabel`
     for every channel, the confidence is the probability, and it is right in the foreground: 0.8 is
-    calibrated where 80 % of the pixels belong to the class.
+    calibrated where 80% of the pixels belong to the class.
 
-    Exact over the whole data set, whatever the batches.
+    Exact over the whole data set, however it is split into batches.
 
     Args:
-        bins: their number, >= 1. Defaults to 15.
+        bins: int >= 1, number of bins. Defaults to 15.
         norm: `"l1"`, the mean gap, or `"max"`, the largest. Defaults to `"l1"`.
         <shared>
 
     Returns:
-        `result()` is a scalar from 0 to 1, NaN before any data.
+        `result()` is a scalar from 0 to 1, or NaN before any data.
 
     Raises:
-        ValueError: for an argument out of range.
+        ValueError: if an argument is out of range.
 
     Example:
         >>> import numpy as np
@@ -67,7 +67,7 @@ class CalibrationError(SegmentationMetric):
         super().__init__(**options)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Adds a batch; the arguments are those of `segzoo.metrics.IoU.update_state`."""
+        """Add a batch; the arguments are those of `segzoo.metrics.IoU.update_state`."""
         batch = self._read(y_true, y_pred, sample_weight)
         confidence, right, valid = self._judged(batch)
         edges = tuple(b / self.bins for b in range(1, self.bins))
@@ -84,7 +84,7 @@ class CalibrationError(SegmentationMetric):
         self._counter.add(_counts.sum_images(sums, batch.image_weights), batch)
 
     def _judged(self, batch: Batch) -> tuple[Any, Any, Any]:
-        """Returns confidence, whether it is right, and whether it counts, each (B, H, W, K)."""
+        """Return confidence, whether it is right, and whether it counts, each (B, H, W, K)."""
         p = batch.probabilities()
         if batch.kind == "exclusive":
             guess = ops.expand_dims(largest_class(batch.scores), -1)
@@ -96,7 +96,7 @@ class CalibrationError(SegmentationMetric):
         return p, right, ops.broadcast_to(valid, ops.shape(right))
 
     def result(self) -> Any:
-        """Returns the calibration error; NaN before any data."""
+        """Return the calibration error; NaN before any data."""
         if not self._built:
             return self._nan()
         amount, confidence, right = ops.unstack(self._counter.total(), 3)
@@ -109,7 +109,7 @@ class CalibrationError(SegmentationMetric):
         return ops.cast(error, self.dtype)
 
     def curve(self) -> dict[str, np.ndarray]:
-        """Returns what a reliability diagram shows, as NumPy arrays.
+        """Return what a reliability diagram shows, as NumPy arrays.
 
         Returns:
             `{"confidence": (bins,), "accuracy": (bins,), "share": (bins,)}`: means of each bin, NaN

@@ -27,16 +27,16 @@ _SUMMED_AXES: dict[str | None, tuple[int, ...] | None] = {
 
 @register
 class ConfusionMatrix(SegmentationMetric):
-    """Counts of (truth, prediction) pairs over the whole data set; rows are the truth.
+    """Confusion matrix over the whole data set; the rows are the truth.
 
-    Averages do not apply to a matrix: `average` takes its default or `None`, and `class_weights`
-    must be `None`. `empty_score` is the score in `report()` of a class that never occurs (NaN by
-    default). The errors are those of `segzoo.metrics.IoU`.
+    A matrix has no average: `average` takes its default or None, and `class_weights` must be None.
+    `empty_score` is the score in `report()` of a class that never occurs (NaN by default). The
+    errors are those of `segzoo.metrics.IoU`.
 
     Args:
-        normalize: `None` for counts; `"true"` divides by the truth's pixels, so that rows sum to
-            1; `"pred"` by the predicted pixels (columns sum to 1); `"all"` by all pixels. A row or
-            column without a pixel stays 0. Defaults to None.
+        normalize: None for counts; `"true"` divides by the pixels of the truth, so that rows sum
+            to 1; `"pred"` by the predicted pixels, so that columns sum to 1; `"all"` by all pixels.
+            A row or column without pixels stays 0. Defaults to None.
         <shared>
 
     Returns:
@@ -69,7 +69,7 @@ class ConfusionMatrix(SegmentationMetric):
         super().__init__(**options)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Adds a batch; the arguments are those of `segzoo.metrics.IoU.update_state`."""
+        """Add a batch; the arguments are those of `segzoo.metrics.IoU.update_state`."""
         batch = self._read(y_true, y_pred, sample_weight)
         if batch.kind == "exclusive":
             counts = _counts.count_confusion(batch)[:, 1:]
@@ -80,7 +80,7 @@ class ConfusionMatrix(SegmentationMetric):
         self._counter.add(_counts.sum_images(counts, batch.image_weights), batch)
 
     def result(self) -> Any:
-        """Returns the matrix, normalized as `normalize` says; a NaN scalar before any data."""
+        """Return the matrix, normalized as `normalize` says; a NaN scalar before any data."""
         if not self._built:
             return self._nan()
         matrix = self._counter.total()
@@ -91,11 +91,11 @@ class ConfusionMatrix(SegmentationMetric):
         return ops.cast(matrix, self.dtype)
 
     def report(self) -> dict[str, dict[str, float]]:
-        """Returns the scores of every class, as NumPy computes them from the exact counts.
+        """Return the scores of every class, as NumPy computes them from the exact counts.
 
         Returns:
             `{class: {"precision", "recall", "f1", "iou", "support"}}`; `support` is the number of
-            the truth's pixels. Without data the dictionary is empty.
+            pixels of the truth. Without data the dictionary is empty.
         """
         if not self._built:
             return {}

@@ -46,7 +46,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _score(function: Function) -> Function:
-    """Registers a score and documents the arguments that all of them share."""
+    """Register a score and document the arguments that all of them share."""
     known = inspect.signature(function).parameters
     function.__doc__ = described(function.__doc__ or "", known, _MEANINGS)
     return keras.saving.register_keras_serializable(package="segzoo.metrics")(named(function))
@@ -69,13 +69,14 @@ def counts(
         y_true: (B, H, W, C) one-hot or multi-label, or labels (B, H, W) or (B, H, W, 1).
         y_pred: (B, H, W, C) probabilities or logits, or decided labels of integer type, (B, H, W)
             or (B, H, W, 1).
-        threshold: probability above which a pixel is positive, one number or one for each class;
-            for one class and with `multilabel`. Defaults to 0.5.
-        multilabel: whether the classes of a pixel are independent of each other. Defaults to
+        threshold: probability above which a pixel is positive, one number or one for each class.
+            Used for one class and with `multilabel`. Defaults to 0.5.
+        multilabel: whether several classes may overlap. Defaults to
             False.
         from_logits: whether `y_pred` are logits. Defaults to False.
-        ignore_class: label value, or several, of pixels that count nowhere. Defaults to None.
-        classes: number of classes, which decided labels need. Defaults to that of `y_pred`.
+        ignore_class: one integer or several: labels of pixels that are left out. Defaults to None.
+        classes: number of classes, which must be given if `y_pred` holds decided labels. Defaults
+            to that of `y_pred`.
 
     Returns:
         `Counts` with `tp`, `fp`, `fn` and `tn`, each (B, C), and the methods `iou()`, `dice()`,
@@ -83,7 +84,7 @@ def counts(
         is in neither truth nor prediction. `counts(...).sum(axis=0)` has those of the whole batch.
 
     Raises:
-        ValueError: if an argument is out of range, shapes do not fit, or values cannot be right.
+        ValueError: if an argument is out of range, the shapes do not fit, or a value is invalid.
 
     Example:
         >>> truth = [[[0, 0, 1, 1]], [[0, 0, 0, 0]]]  # two images of 1x4 pixels
@@ -192,7 +193,7 @@ def f_score(
 
     Args:
         <shared>
-        beta: above 0; 1 is Dice, 2 favors recall, 0.5 precision. Defaults to 1.0.
+        beta: number above 0; 1 gives Dice, 2 favors recall, 0.5 favors precision. Defaults to 1.0.
 
     Returns:
         A scalar from 0 to 1, or (C,) with `average=None`.
@@ -222,7 +223,7 @@ def boundary_f1_score(
     average: str | None = "macro",
     tolerance: int = 2,
 ) -> Any:
-    """Compute the F1 of the boundaries of a batch, 2 P R / (P + R).
+    """Compute the boundary F1 of a batch, 2 P R / (P + R).
 
     P = (matched boundary of `y_pred` + smooth) / (boundary of `y_pred` + smooth), and R the same of
     `y_true`; matched is what lies within `tolerance` pixels of the other boundary. Without a
@@ -230,7 +231,7 @@ def boundary_f1_score(
 
     Args:
         <shared>
-        tolerance: distance in pixels up to which boundaries match, an integer >= 0. Defaults to 2.
+        tolerance: int >= 0, distance in pixels up to which boundaries match. Defaults to 2.
 
     Returns:
         A scalar from 0 to 1, or (C,) with `average=None`.
@@ -270,7 +271,7 @@ def _region_score(
     beta: float,
     scale: float,
 ) -> Any:
-    """Returns the Tversky ratio, with weights of fp and fn, and `smooth` brought to its scale."""
+    """Return the Tversky ratio, with weights of fp and fn, and `smooth` brought to its scale."""
     batch = _read(y_true, y_pred, threshold, smooth, average)
     counts, batch = soft_counts(batch)
     return _average(
@@ -295,7 +296,7 @@ def _read(
 
 
 def _average(batch: Batch, counts: Any, score: Callable[[Any], Any], average: str | None) -> Any:
-    """Returns the average of the scores of counts (B, C), NaN for a bad batch or an empty one."""
+    """Return the average of the scores of counts (B, C), NaN for a bad batch or an empty one."""
 
     def summed(counts: Any, axis: int) -> Any:
         return type(counts)(*(ops.sum(count, axis=axis, keepdims=True) for count in counts))

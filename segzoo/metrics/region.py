@@ -44,12 +44,12 @@ class IoU(RegionMetric):
         <shared>
 
     Returns:
-        `result()` is a scalar from 0 to 1, NaN before any data. With `average=None` it is
+        `result()` is a scalar from 0 to 1, or NaN before any data. With `average=None` it is
         `{"<name>": macro mean, "<name>_<class>": score, ...}`.
 
     Raises:
-        ValueError: for an argument out of range, or `class_names`, `class_weights` and `classes`
-            that contradict each other or `y_pred`.
+        ValueError: if an argument is out of range, or `class_names`, `class_weights` and `classes`
+            contradict each other or `y_pred`.
 
     Example:
         >>> import keras
@@ -68,12 +68,12 @@ class IoU(RegionMetric):
 
 @register
 class DiceScore(RegionMetric):
-    """Dice coefficient of each class over the whole data set, the same as F1.
+    """Dice coefficient, the same as F1, of each class over the whole data set.
 
     Dice = 2 tp / (2 tp + fp + fn)
 
-    `average="per_image"` is the mean Dice of Kaggle's competitions: an empty mask predicted empty
-    scores 1.
+    `average="per_image"` is the mean Dice of Kaggle's competitions, in which an empty mask
+    predicted as empty scores 1.
 
     Args:
         <shared>
@@ -99,12 +99,12 @@ class DiceScore(RegionMetric):
 
 @register
 class FScore(RegionMetric):
-    """F-beta: the harmonic mean of precision and recall, recall counting beta times as much.
+    """F-beta score: the harmonic mean of precision and recall, with recall beta times as important.
 
     F = (1 + beta^2) tp / ((1 + beta^2) tp + beta^2 fn + fp)
 
     Args:
-        beta: above 0; 1 is Dice, 2 favors recall, 0.5 precision. Defaults to 1.0.
+        beta: number above 0; 1 gives Dice, 2 favors recall, 0.5 favors precision. Defaults to 1.0.
         <shared>
 
     Returns:
@@ -132,7 +132,7 @@ class FScore(RegionMetric):
 
 @register
 class Precision(RegionMetric):
-    """Share of the predicted pixels of a class that are right.
+    """Precision: the share of the predicted pixels of a class that are right.
 
     Precision = tp / (tp + fp)
 
@@ -159,7 +159,7 @@ class Precision(RegionMetric):
 
 @register
 class Recall(RegionMetric):
-    """Share of the true pixels of a class that are found.
+    """Recall: the share of the true pixels of a class that are found.
 
     Recall = tp / (tp + fn)
 
@@ -186,12 +186,12 @@ class Recall(RegionMetric):
 
 @register
 class PixelAccuracy(RegionMetric):
-    """Share of the valid pixels whose label is right.
+    """Pixel accuracy: the share of the valid pixels whose label is right.
 
     With one class, and with `multilabel`, every channel of a pixel is a label of its own, and true
-    negatives are right too. That is `average="micro"`, the default of this metric. Every other
-    average is one of the classes' recalls: `"macro"` is the mean recall, the "mean accuracy" of
-    the FCN paper and the balanced accuracy of scikit-learn.
+    negatives count as right. That is `average="micro"`, the default of this metric. Every other
+    average is taken of the recalls of the classes: `"macro"` is the mean recall, the "mean
+    accuracy" of the FCN paper and the balanced accuracy of scikit-learn.
 
     Args:
         average: as in `segzoo.metrics.IoU`. Defaults to `"micro"`.
@@ -226,5 +226,5 @@ class PixelAccuracy(RegionMetric):
         return self._labels(tally) != 0 if self._sums_classes() else super()._present(tally)
 
     def _labels(self, tally: Counts) -> Any:
-        """Returns the number of decisions: one per pixel, or one per pixel and channel."""
+        """Return the number of decisions: one per pixel, or one per pixel and channel."""
         return tally.predicted if self._is_exclusive() else tally.total

@@ -38,24 +38,25 @@ def hausdorff_distance(
 ) -> float | np.ndarray:
     """Compute the Hausdorff distance of two masks: how far the worst outline pixel is off.
 
-    The larger of the two directed distances; a directed distance is the `percentile` of the
-    distances from one surface's pixels to the other surface. At 95 it is known as HD95, or the
-    robust Hausdorff distance.
+    The larger of the two directed distances, each of which is the `percentile` of the distances
+    from the pixels of one surface to the other surface. At 95 it is known as HD95, or the robust
+    Hausdorff distance.
 
     Args:
-        y_true: (H, W) mask, boolean or of 0 and 1; a batch (B, H, W) or (B, H, W, C), or with
-            `classes` labels (B, H, W). A volume works with a spacing for each axis.
+        y_true: mask (H, W), boolean or of 0 and 1; a batch (B, H, W) or (B, H, W, C); or, with
+            `classes`, labels (B, H, W). A volume works with a spacing for each axis.
         y_pred: masks or labels of the same shape.
-        percentile: above 0, up to 100; 95 leaves out the worst twentieth. Defaults to 100.
+        percentile: number above 0 and up to 100; 95 leaves out the worst twentieth. Defaults to
+            100.
         spacing: size of a pixel along each axis (rows, columns), in the unit of the result.
             Defaults to (1, 1).
-        classes: number of classes, where the masks are a batch of labels. Defaults to None.
-        empty: the result of a pair of which exactly one side is empty, NaN for example.
+        classes: number of classes, if the masks are a batch of labels. Defaults to None.
+        empty: the result of a pair of masks of which exactly one is empty, for example NaN.
             Defaults to infinity.
 
     Returns:
-        A distance in the unit of `spacing` for each pair: 0.0 for equal masks, two empty ones too,
-        and `empty` when exactly one mask is empty.
+        A distance in the unit of `spacing` for each pair: 0.0 for equal masks, including two empty
+        ones, and `empty` if exactly one mask is empty.
 
     Raises:
         ValueError: if the shapes differ, a mask holds other values, or an argument is out of range.
@@ -92,18 +93,18 @@ def average_surface_distance(
     The mean, over the pixels of both surfaces together, of the distance to the other surface.
 
     Args:
-        y_true: (H, W) mask, boolean or of 0 and 1; a batch (B, H, W) or (B, H, W, C), or with
-            `classes` labels (B, H, W). A volume works with a spacing for each axis.
+        y_true: mask (H, W), boolean or of 0 and 1; a batch (B, H, W) or (B, H, W, C); or, with
+            `classes`, labels (B, H, W). A volume works with a spacing for each axis.
         y_pred: masks or labels of the same shape.
         spacing: size of a pixel along each axis (rows, columns), in the unit of the result.
             Defaults to (1, 1).
-        classes: number of classes, where the masks are a batch of labels. Defaults to None.
-        empty: the result of a pair of which exactly one side is empty, NaN for example.
+        classes: number of classes, if the masks are a batch of labels. Defaults to None.
+        empty: the result of a pair of masks of which exactly one is empty, for example NaN.
             Defaults to infinity.
 
     Returns:
-        A distance in the unit of `spacing` for each pair: 0.0 for equal masks, two empty ones too,
-        and `empty` when exactly one mask is empty.
+        A distance in the unit of `spacing` for each pair: 0.0 for equal masks, including two empty
+        ones, and `empty` if exactly one mask is empty.
 
     Raises:
         ValueError: if the shapes differ, a mask holds other values, or an argument is out of range.
@@ -136,19 +137,19 @@ def surface_dice(
     in pixels, not measured by the length of a contour interpolated between them.
 
     Args:
-        y_true: (H, W) mask, boolean or of 0 and 1; a batch (B, H, W) or (B, H, W, C), or with
-            `classes` labels (B, H, W). A volume works with a spacing for each axis.
+        y_true: mask (H, W), boolean or of 0 and 1; a batch (B, H, W) or (B, H, W, C); or, with
+            `classes`, labels (B, H, W). A volume works with a spacing for each axis.
         y_pred: masks or labels of the same shape.
         tolerance: distance up to which an outline counts as right, in the unit of `spacing`, >= 0.
         spacing: size of a pixel along each axis (rows, columns), in the unit of the result.
             Defaults to (1, 1).
-        classes: number of classes, where the masks are a batch of labels. Defaults to None.
-        empty: the result of a pair of which exactly one side is empty, NaN for example.
+        classes: number of classes, if the masks are a batch of labels. Defaults to None.
+        empty: the result of a pair of masks of which exactly one is empty, for example NaN.
             Defaults to 0.0.
 
     Returns:
-        A share from 0 to 1 for each pair: 1.0 for equal masks, two empty ones too, and `empty` when
-        exactly one mask is empty.
+        A share from 0 to 1 for each pair: 1.0 for equal masks, including two empty ones, and
+        `empty` if exactly one mask is empty.
 
     Raises:
         ValueError: if the shapes differ, a mask holds other values, or an argument is out of range.
@@ -178,7 +179,7 @@ def _of_pairs(
     both_empty: float,
     empty: float,
 ) -> float | np.ndarray:
-    """Returns `measure` of the surface distances of one pair, or of each of a batch and class."""
+    """Return `measure` of the surface distances of one pair, or of each of a batch and class."""
     truth, guess = np.asarray(y_true), np.asarray(y_pred)
     if truth.shape != guess.shape:
         raise ValueError(
@@ -225,7 +226,7 @@ def _of_pair(
 
 
 def _masks_of(argument: str, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Returns the masks of labels, the classes last."""
+    """Return the masks of labels, the classes last."""
     if labels.dtype.kind not in "biu" or (
         labels.size and not 0 <= labels.min() <= labels.max() < max(classes, 2)
     ):
@@ -249,7 +250,7 @@ def _mask(argument: str, mask: np.ndarray) -> np.ndarray:
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:
-    """Returns the pixels of `mask` with a direct neighbor outside it or outside the image."""
+    """Return the pixels of `mask` with a direct neighbor outside it or outside the image."""
     inner = mask.copy()
     framed = np.pad(mask, 1)  # what lies beyond the image is outside
     core = (slice(1, -1),) * mask.ndim
@@ -260,7 +261,7 @@ def _surface(mask: np.ndarray) -> np.ndarray:
 
 
 def _distance_to(surface: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    """Returns every pixel's Euclidean distance to the nearest pixel of `surface`."""
+    """Return every pixel's Euclidean distance to the nearest pixel of `surface`."""
     try:
         from scipy.ndimage import distance_transform_edt
     except ImportError as error:

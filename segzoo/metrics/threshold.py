@@ -34,19 +34,20 @@ _MOST_CELLS = 2**16
 
 @register
 class ThresholdSearch(AveragedMetric):
-    """The threshold with the best score, among any number, in one pass of `evaluate`.
+    """Search for the threshold with the best score, in one pass of `evaluate`.
 
-    The winner and its score are those of a loop that evaluates `IoU(threshold=t)` for every t; of
-    equal scores the lowest threshold wins. Each channel is compared with the threshold by itself:
-    one mask, `multilabel` masks, or each of several exclusive classes against the rest.
+    The result is that of a loop that evaluates `IoU(threshold=t)` for every t; of equal scores the
+    lowest threshold wins. Each channel is compared with the threshold by itself: one mask,
+    `multilabel` masks, or each of several exclusive classes against the rest.
 
     Args:
-        thresholds: their number, evenly from 0 to 1, or the thresholds themselves, probabilities
-            from 0 to 1 (of logits too: `from_logits` turns them into probabilities first).
+        thresholds: number of thresholds, spaced evenly from 0 to 1, or the thresholds themselves,
+            probabilities from 0 to 1 (for logits too: `from_logits` turns them into probabilities
+            first).
             Defaults to 101.
         score: `"iou"`, `"dice"` or `"f_score"`. Defaults to `"iou"`.
-        beta: of the F-score. Defaults to 1.0.
-        average: as in `segzoo.metrics.IoU`, over the classes at one common threshold; `None` is
+        beta: beta of the F-score. Defaults to 1.0.
+        average: as in `segzoo.metrics.IoU`, over the classes at one common threshold; None is
             the same as `"macro"` here. Defaults to `"macro"`.
         <shared>
 
@@ -56,7 +57,7 @@ class ThresholdSearch(AveragedMetric):
         itself. The default name is `"best_iou"`, `"best_dice"` or `"best_f_score"`.
 
     Raises:
-        ValueError: for an argument out of range.
+        ValueError: if an argument is out of range.
 
     Example:
         >>> search = ThresholdSearch(thresholds=[0.25, 0.5, 0.75])
@@ -80,7 +81,7 @@ class ThresholdSearch(AveragedMetric):
         super().__init__(**options)
 
     def result(self) -> dict[str, Any]:
-        """Returns the best score and its threshold, of the average and of each class."""
+        """Return the best score and its threshold, of the average and of each class."""
         if not self._built:
             return {self.name: self._nan(), f"{self.name}_threshold": self._nan()}
         overall, by_class = self._averages()  # (T,), (C, T)
@@ -103,7 +104,7 @@ class ThresholdSearch(AveragedMetric):
         return best
 
     def curve(self) -> dict[str, Any]:
-        """Returns the scores at every threshold, as NumPy arrays.
+        """Return the scores at every threshold, as NumPy arrays.
 
         Returns:
             `{"thresholds": (T,), "scores": (T,), "classes": {class: (T,)}}`; `scores` are the
@@ -133,7 +134,7 @@ class ThresholdSearch(AveragedMetric):
         return (classes, len(self.thresholds))
 
     def _count(self, batch: Batch) -> Any:
-        """Returns (B, C * 2 * (T + 1)): pixels by class, truth, and thresholds exceeded."""
+        """Return (B, C * 2 * (T + 1)): pixels by class, truth, and thresholds exceeded."""
         classes, levels = batch.classes, len(self.thresholds) + 1
         exceeded = count_below(batch.probabilities(), self.thresholds)
         truth = ops.cast(_counts.true_masks(batch), "int32")
@@ -144,7 +145,7 @@ class ThresholdSearch(AveragedMetric):
         return _counts.count_numbers(numbers, limit + 1, batch.pixel_weights)[:, :limit]
 
     def _tally(self, counts: Any) -> Counts:
-        """Returns the counts at every threshold, (N, C, T): those that exceed more than t."""
+        """Return the counts at every threshold, (N, C, T): those that exceed more than t."""
         levels = len(self.thresholds) + 1
         histogram = ops.reshape(counts, (ops.shape(counts)[0], self.classes or 1, 2, levels))
         reached = ops.flip(ops.cumsum(ops.flip(histogram, axis=-1), axis=-1), axis=-1)
@@ -160,7 +161,7 @@ class ThresholdSearch(AveragedMetric):
 
 
 def count_below(values: Any, thresholds: Sequence[float]) -> Any:
-    """Returns how many of the sorted `thresholds` are below each value, as int32.
+    """Return how many of the sorted `thresholds` are below each value, as int32.
 
     Exactly the number of thresholds t with `value > t` in the precision of `values`, without a
     search whose cost would grow with their number. 0..1 is cut into a power of two cells, which

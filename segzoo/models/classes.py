@@ -61,7 +61,7 @@ def class_names(weights: str) -> tuple[str, ...]:
         weights: `"ade20k"` (150 classes), `"cityscapes"` (19) or `"pascal_voc"` (21).
 
     Returns:
-        The names.
+        A tuple of the names.
 
     Raises:
         ValueError: for weights that are not published.
@@ -81,7 +81,7 @@ def class_colors(weights: str) -> tuple[tuple[int, int, int], ...]:
         weights: `"ade20k"`, `"cityscapes"` or `"pascal_voc"`.
 
     Returns:
-        Red, green and blue in 0..255 for each class.
+        A tuple of (red, green, blue) in 0..255, one for each class.
 
     Raises:
         ValueError: for weights that are not published.

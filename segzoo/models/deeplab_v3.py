@@ -37,40 +37,42 @@ def DeepLabV3(
     preprocessing: bool = True,
     name: str | None = None,
 ) -> keras.Model:
-    """DeepLabV3 on any backbone.
+    """Build DeepLabV3 on any backbone.
 
-    Differs from the paper: a 3x3 convolution follows the pyramid, as in its usual
-    implementations; the pooled branch of ASPP takes the mean of the whole map, of any size.
+    Differs from the paper: a 3x3 convolution follows the pyramid, as in the usual implementations;
+    the pooled branch of ASPP takes the mean of the whole map, whatever its size.
 
     Args:
         backbone: a name from `segzoo.backbones.names()`, or a `keras.Model` whose outputs are
             feature maps, finest first. The last map feeds the pyramid. Defaults to `"resnet50"`.
-        classes: int >= 1, channels of the output. Defaults to 1.
+        classes: int >= 1, number of output channels. Defaults to 1.
         input_shape: (height, width, channels); height and width are at least 32, or None for any
             size. Defaults to (None, None, 3).
         output_stride: 8, 16 or 32, the stride of the backbone's last map; dilation replaces the
             strides beyond it. A `keras.Model` keeps its own. Defaults to 8.
-        aspp_dilations: rates of the pyramid. None is (12, 24, 36) at output stride 8, (6, 12, 18)
-            at 16, (3, 6, 9) at 32. Defaults to None.
+        aspp_dilations: dilation rates of the pyramid. None means (12, 24, 36) at output stride 8,
+            (6, 12, 18) at 16, (3, 6, 9) at 32. Defaults to None.
         aspp_filters: int >= 1, channels of each branch of the pyramid, of its output and of the 3x3
             convolution after it. Defaults to 256.
         separable: bool, whether the 3x3 convolutions of pyramid and decoder are separable. Defaults
             to False.
         dropout: rate in [0, 1), after the pyramid. Defaults to 0.5.
-        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` (EfficientNet),
-            `"imagenet-nc"` (Mix Transformers) or the path of a weights file. Defaults to
-            `"imagenet"`.
-        backbone_features: layer names that replace the backbone's taps, finest first. Defaults to
+        backbone_weights: weights of a named backbone: None for random ones, `"imagenet"`,
+            `"noisy-student"` (EfficientNet), `"imagenet-nc"` (Mix Transformers) or the path of a
+            weights file. Defaults to `"imagenet"`.
+        backbone_features: names of the layers whose outputs replace the backbone's feature maps,
+            finest first. Defaults to None.
+        weights: path of weights of the whole model, which replace `backbone_weights`. Defaults to
             None.
-        weights: path of whole-model weights, which replace `backbone_weights`. Defaults to None.
         auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
             convolutional head; the outputs are then a list, the auxiliary output first. Defaults to
             None.
-        activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
-            `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to `"auto"`.
-        preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
-            Defaults to True.
-        name: model name. Defaults to `"deeplab_v3"`.
+        activation: activation of the output. `"auto"` is sigmoid for one class and softmax for
+            several; `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to
+            `"auto"`.
+        preprocessing: bool, whether a model on a named backbone takes RGB in 0..255 and normalizes
+            it itself. Defaults to True.
+        name: name of the model. Defaults to `"deeplab_v3"`.
 
     Returns:
         A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes).

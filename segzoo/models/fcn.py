@@ -124,37 +124,39 @@ def FCN(
     preprocessing: bool = True,
     name: str | None = None,
 ) -> keras.Model:
-    """FCN-8s, FCN-16s or FCN-32s on any backbone.
+    """Build FCN-8s, FCN-16s or FCN-32s on any backbone.
 
-    On VGG the scores are taken from the pooling layers, as in the paper; on other backbones from
-    the maps of stride 8, 16 and 32. Differs from the paper: `"same"` padding in place of the 100
-    pixels around the image; 1024 channels in the head in place of 4096; every transposed
-    convolution is learned, the last one too.
+    On VGG the pooling layers are scored, as in the paper; on other backbones the maps of stride 8,
+    16 and 32. Differs from the paper: `"same"` padding instead of 100 pixels around the image; 1024
+    channels in the head instead of 4096; every transposed convolution is learned, including the
+    last one.
 
     Args:
         backbone: a name from `segzoo.backbones.names()`, or a `keras.Model` whose outputs are
             feature maps, finest first. Defaults to `"vgg16"`.
-        classes: int >= 1, channels of the output. Defaults to 1.
+        classes: int >= 1, number of output channels. Defaults to 1.
         input_shape: (height, width, channels); height and width are at least 32, or None for any
             size. Defaults to (None, None, 3).
         stride: 8, 16 or 32: the stride of the finest map that is scored. Defaults to 8.
         head_filters: int >= 1, channels of the 7x7 and the 1x1 convolution on the last map.
             Defaults to 1024.
-        dropout: rate in [0, 1), after each of the two; the paper's is 0.5. Defaults to 0.0.
-        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` (EfficientNet),
-            `"imagenet-nc"` (Mix Transformers) or the path of a weights file. Defaults to
-            `"imagenet"`.
-        backbone_features: layer names that replace the backbone's taps, finest first. They are of
-            the levels `stride` to 32. Defaults to None.
-        weights: path of whole-model weights, which replace `backbone_weights`. Defaults to None.
+        dropout: rate in [0, 1), after each of these two; 0.5 in the paper. Defaults to 0.0.
+        backbone_weights: weights of a named backbone: None for random ones, `"imagenet"`,
+            `"noisy-student"` (EfficientNet), `"imagenet-nc"` (Mix Transformers) or the path of a
+            weights file. Defaults to `"imagenet"`.
+        backbone_features: names of the layers whose outputs replace the backbone's feature maps,
+            finest first. They have the strides from `stride` to 32. Defaults to None.
+        weights: path of weights of the whole model, which replace `backbone_weights`. Defaults to
+            None.
         auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
             convolutional head; the outputs are then a list, the auxiliary output first. Defaults to
             None.
-        activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
-            `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to `"auto"`.
-        preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
-            Defaults to True.
-        name: model name. Defaults to `"fcn_8s"`, `"fcn_16s"` or `"fcn_32s"`.
+        activation: activation of the output. `"auto"` is sigmoid for one class and softmax for
+            several; `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to
+            `"auto"`.
+        preprocessing: bool, whether a model on a named backbone takes RGB in 0..255 and normalizes
+            it itself. Defaults to True.
+        name: name of the model. Defaults to `"fcn_8s"`, `"fcn_16s"` or `"fcn_32s"`.
 
     Returns:
         A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes).

@@ -83,9 +83,9 @@ def SegFormer(
     preprocessing: bool = True,
     name: str | None = None,
 ) -> keras.Model:
-    """SegFormer on any backbone.
+    """Build SegFormer on any backbone.
 
-    The maps of stride 4 and coarser are decoded; one of stride 2, which other families than Mix
+    The maps of stride 4 and coarser are decoded; a map of stride 2, which families other than Mix
     Transformers have, is not. Differs from the paper: dropout before the classifier, as in the
     authors' code.
 
@@ -93,30 +93,32 @@ def SegFormer(
         backbone: a name from `segzoo.backbones.names()`, or a `keras.Model` whose outputs are
             feature maps, finest first. `"mitb0"` to `"mitb5"` are the paper's. Defaults to
             `"mitb0"`.
-        classes: int >= 1, channels of the output. Defaults to 1.
+        classes: int >= 1, number of output channels. Defaults to 1.
         input_shape: (height, width, channels); height and width are at least 32, or None for any
             size. Defaults to (None, None, 3).
-        decoder_filters: int >= 1, channels of the decoder. None is the published width: 768 on
+        decoder_filters: int >= 1, channels of the decoder. None means the published width: 768 on
             `"mitb2"` to `"mitb5"`, 256 on every other backbone. Defaults to None.
         dropout: rate in [0, 1), before the classifier. Defaults to 0.1.
-        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` (EfficientNet),
-            `"imagenet-nc"` (Mix Transformers) or the path of a weights file. The weights of Mix
-            Transformers are NVIDIA's, for non-commercial use. Defaults to `"imagenet"`.
-        backbone_features: layer names that replace the backbone's taps, finest first. Defaults to
-            None.
-        weights: path of whole-model weights, which replace `backbone_weights`. Or a published
-            checkpoint on a Mix Transformer, `"ade20k"` (150 classes) or `"cityscapes"` (19), which
-            are NVIDIA's, for non-commercial use. By name, or as a file of that layout, it is the
-            network of segmentation_models_pytorch; with other `classes` than the file's its
-            classifier starts fresh. Defaults to None.
+        backbone_weights: weights of a named backbone: None for random ones, `"imagenet"`,
+            `"noisy-student"` (EfficientNet), `"imagenet-nc"` (Mix Transformers) or the path of a
+            weights file. The weights of Mix Transformers are NVIDIA's, for non-commercial use.
+            Defaults to `"imagenet"`.
+        backbone_features: names of the layers whose outputs replace the backbone's feature maps,
+            finest first. Defaults to None.
+        weights: path of weights of the whole model, which replace `backbone_weights`. Or the name
+            of a published checkpoint on a Mix Transformer, `"ade20k"` (150 classes) or
+            `"cityscapes"` (19), which are NVIDIA's, for non-commercial use. By name, or as a file
+            of that layout, it is the network of segmentation_models_pytorch; with other `classes`
+            than the file's its classifier starts fresh. Defaults to None.
         auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
             convolutional head; the outputs are then a list, the auxiliary output first. Defaults to
             None.
-        activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
-            `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to `"auto"`.
-        preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
-            Defaults to True.
-        name: model name. Defaults to `"segformer"`.
+        activation: activation of the output. `"auto"` is sigmoid for one class and softmax for
+            several; `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to
+            `"auto"`.
+        preprocessing: bool, whether a model on a named backbone takes RGB in 0..255 and normalizes
+            it itself. Defaults to True.
+        name: name of the model. Defaults to `"segformer"`.
 
     Returns:
         A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes).

@@ -126,16 +126,19 @@ def UNet(
     preprocessing: bool = True,
     name: str | None = None,
 ) -> keras.Model:
-    """U-Net: upsample, concatenate the encoder's map, drop out, two 3x3 convolutions; repeat.
+    """Build a U-Net on any backbone, or with the encoder of the paper.
+
+    Each stage of the decoder enlarges its map, concatenates the encoder's map of that size, drops
+    out and applies two 3x3 convolutions.
 
     Differs from the paper: padded convolutions, so that the output has the input's size, and
     normalization; bilinear upsampling unless `upsampling="transpose"`.
 
     Args:
         backbone: a name from `segzoo.backbones.names()`, or a `keras.Model` whose outputs are
-            feature maps, finest first. None is the encoder of Ronneberger et al. with the widths
-            `decoder_filters` reversed. Defaults to `"resnet50"`.
-        classes: int >= 1, channels of the output. Defaults to 1.
+            feature maps, finest first. None means the encoder of Ronneberger et al., whose widths
+            are `decoder_filters` reversed. Defaults to `"resnet50"`.
+        classes: int >= 1, number of output channels. Defaults to 1.
         input_shape: (height, width, channels); height and width are at least 32, or None for any
             size. Defaults to (None, None, 3).
         decoder_filters: widths of the decoder's stages, coarsest first; each stage doubles the
@@ -144,7 +147,7 @@ def UNet(
         decoder_dropout: rate in [0, 1) of every stage, or one rate for each. Defaults to 0.0.
         upsampling: `"bilinear"`, `"nearest"` or `"transpose"`, a learned 2x2 convolution. Defaults
             to `"bilinear"`.
-        block_activation: name or function, activation of the convolution blocks. Defaults to
+        block_activation: activation of the convolution blocks, a name or a function. Defaults to
             `"relu"`.
         normalization: `"batch"`, `"group"`, `"layer"`, `"instance"` or None, in the convolution
             blocks of the decoder and of the builder's own encoder. Defaults to `"batch"`.
@@ -152,21 +155,23 @@ def UNet(
             stage's concatenated maps and of its output; or `"gate"`, the gates of Attention U-Net
             (Oktay et al. 2018) on every skip, driven by the map that is about to be enlarged.
             Defaults to None.
-        kernel_regularizer: of every convolution outside the backbone. Defaults to None.
-        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` (EfficientNet),
-            `"imagenet-nc"` (Mix Transformers) or the path of a weights file. Defaults to
-            `"imagenet"`.
-        backbone_features: layer names that replace the backbone's taps, finest first. Defaults to
+        kernel_regularizer: regularizer of every convolution outside the backbone. Defaults to None.
+        backbone_weights: weights of a named backbone: None for random ones, `"imagenet"`,
+            `"noisy-student"` (EfficientNet), `"imagenet-nc"` (Mix Transformers) or the path of a
+            weights file. Defaults to `"imagenet"`.
+        backbone_features: names of the layers whose outputs replace the backbone's feature maps,
+            finest first. Defaults to None.
+        weights: path of weights of the whole model, which replace `backbone_weights`. Defaults to
             None.
-        weights: path of whole-model weights, which replace `backbone_weights`. Defaults to None.
         auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
             convolutional head; the outputs are then a list, the auxiliary output first. Defaults to
             None.
-        activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
-            `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to `"auto"`.
-        preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
-            Defaults to True.
-        name: model name. Defaults to `"unet"`.
+        activation: activation of the output. `"auto"` is sigmoid for one class and softmax for
+            several; `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to
+            `"auto"`.
+        preprocessing: bool, whether a model on a named backbone takes RGB in 0..255 and normalizes
+            it itself. Defaults to True.
+        name: name of the model. Defaults to `"unet"`.
 
     Returns:
         A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes).
@@ -256,23 +261,24 @@ def EffNetUNet(
     preprocessing: bool = True,
     name: str | None = None,
 ) -> keras.Model:
-    """U-Net on EfficientNet, with the dropout of the roof-segmentation notebook.
+    """Build a U-Net on EfficientNet, with dropout in every stage of the decoder.
 
-    The skips are the expand activations in front of the strided blocks 2a, 3a, 4a and 6a.
+    The skips are the expand activations before the strided blocks 2a, 3a, 4a and 6a. The default
+    rates of dropout are those of a notebook for the segmentation of roofs.
 
     Args:
         variant: `"b0"` to `"b7"` or `"l2"`. Defaults to `"b0"`.
-        classes: int >= 1, channels of the output. Defaults to 1.
+        classes: int >= 1, number of output channels. Defaults to 1.
         input_shape: (height, width, channels); height and width are at least 32, or None for any
             size. Defaults to (None, None, 3).
         decoder_filters: widths of the decoder's stages, coarsest first; each stage doubles the
             size. Stages beyond the input's size are left out; with fewer, the class scores are
             resized to the input. Defaults to (256, 128, 64, 32, 16).
-        decoder_dropout: rate in [0, 1) of every stage, or one rate for each. None is (0.5, 0.5,
+        decoder_dropout: rate in [0, 1) of every stage, or one rate for each. None means (0.5, 0.5,
             0.5, 0.25, 0.25), cut to the number of `decoder_filters`. Defaults to None.
         upsampling: `"bilinear"`, `"nearest"` or `"transpose"`, a learned 2x2 convolution. Defaults
             to `"bilinear"`.
-        block_activation: name or function, activation of the convolution blocks. Defaults to
+        block_activation: activation of the convolution blocks, a name or a function. Defaults to
             `"relu"`.
         normalization: `"batch"`, `"group"`, `"layer"`, `"instance"` or None, in the convolution
             blocks of the decoder and of the builder's own encoder. Defaults to `"batch"`.
@@ -280,21 +286,23 @@ def EffNetUNet(
             stage's concatenated maps and of its output; or `"gate"`, the gates of Attention U-Net
             (Oktay et al. 2018) on every skip, driven by the map that is about to be enlarged.
             Defaults to None.
-        kernel_regularizer: of every convolution outside the backbone. Defaults to None.
-        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` (EfficientNet),
-            `"imagenet-nc"` (Mix Transformers) or the path of a weights file. Defaults to
-            `"imagenet"`.
-        backbone_features: layer names that replace the backbone's taps, finest first. Defaults to
+        kernel_regularizer: regularizer of every convolution outside the backbone. Defaults to None.
+        backbone_weights: weights of a named backbone: None for random ones, `"imagenet"`,
+            `"noisy-student"` (EfficientNet), `"imagenet-nc"` (Mix Transformers) or the path of a
+            weights file. Defaults to `"imagenet"`.
+        backbone_features: names of the layers whose outputs replace the backbone's feature maps,
+            finest first. Defaults to None.
+        weights: path of weights of the whole model, which replace `backbone_weights`. Defaults to
             None.
-        weights: path of whole-model weights, which replace `backbone_weights`. Defaults to None.
         auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
             convolutional head; the outputs are then a list, the auxiliary output first. Defaults to
             None.
-        activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
-            `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to `"auto"`.
-        preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
-            Defaults to True.
-        name: model name. Defaults to `"effnet_unet"`.
+        activation: activation of the output. `"auto"` is sigmoid for one class and softmax for
+            several; `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to
+            `"auto"`.
+        preprocessing: bool, whether a model on a named backbone takes RGB in 0..255 and normalizes
+            it itself. Defaults to True.
+        name: name of the model. Defaults to `"effnet_unet"`.
 
     Returns:
         A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes).

@@ -84,42 +84,44 @@ def UNet3Plus(
     preprocessing: bool = True,
     name: str | None = None,
 ) -> keras.Model:
-    """UNet 3+ with the authors' encoder, or its full-scale decoder on any backbone.
+    """Build UNet 3+ with the authors' encoder, or its full-scale decoder on any backbone.
 
     Differs from the paper: the classification-guided module is left out; the outputs of the deep
-    supervision have 3x3 convolutions in front of the resize, as the usual output has.
+    supervision have 3x3 convolutions before the resize, like the main output.
 
     Args:
         backbone: a name from `segzoo.backbones.names()`, or a `keras.Model` whose outputs are
-            feature maps, finest first. None is the authors' encoder. Defaults to None.
-        classes: int >= 1, channels of the output. Defaults to 1.
+            feature maps, finest first. None means the authors' encoder. Defaults to None.
+        classes: int >= 1, number of output channels. Defaults to 1.
         input_shape: (height, width, channels); height and width are at least 32, or None for any
             size. Defaults to (None, None, 3).
         filters: widths of the encoder of `backbone=None` by level, finest first; not used with a
             backbone. Defaults to (64, 128, 256, 512, 1024).
-        skip_filters: int >= 1, channels of every skip; a node has as many times that as there are
-            levels. Defaults to 64.
+        skip_filters: int >= 1, channels of every skip connection; a node has as many times that
+            number as there are levels. Defaults to 64.
         deep_supervision: bool, whether every node has an output of its own. Defaults to False.
         normalization: `"batch"`, `"group"`, `"layer"`, `"instance"` or None, in the convolution
             blocks of the decoder and of the builder's own encoder. Defaults to `"batch"`.
-        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` (EfficientNet),
-            `"imagenet-nc"` (Mix Transformers) or the path of a weights file. Defaults to
-            `"imagenet"`.
-        backbone_features: layer names that replace the backbone's taps, finest first. Defaults to
+        backbone_weights: weights of a named backbone: None for random ones, `"imagenet"`,
+            `"noisy-student"` (EfficientNet), `"imagenet-nc"` (Mix Transformers) or the path of a
+            weights file. Defaults to `"imagenet"`.
+        backbone_features: names of the layers whose outputs replace the backbone's feature maps,
+            finest first. Defaults to None.
+        weights: path of weights of the whole model, which replace `backbone_weights`. Defaults to
             None.
-        weights: path of whole-model weights, which replace `backbone_weights`. Defaults to None.
         auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
             convolutional head; the outputs are then a list, the auxiliary output first. Defaults to
             None.
-        activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
-            `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to `"auto"`.
-        preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
-            Defaults to True.
-        name: model name. Defaults to `"unet_3_plus"`.
+        activation: activation of the output. `"auto"` is sigmoid for one class and softmax for
+            several; `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to
+            `"auto"`.
+        preprocessing: bool, whether a model on a named backbone takes RGB in 0..255 and normalizes
+            it itself. Defaults to True.
+        name: name of the model. Defaults to `"unet_3_plus"`.
 
     Returns:
         A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes). With deep
-        supervision a list of them, that of the coarsest node first, the usual output last.
+        supervision it has a list of outputs, that of the coarsest node first, the main one last.
 
     Raises:
         ValueError: for an argument outside its range, an unknown backbone, a backbone without the

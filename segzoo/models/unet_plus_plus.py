@@ -102,19 +102,19 @@ def UNetPlusPlus(
     preprocessing: bool = True,
     name: str | None = None,
 ) -> keras.Model:
-    """UNet++ with the authors' encoder, or the nested decoder on any backbone.
+    """Build UNet++ with the authors' encoder, or its nested decoder on any backbone.
 
     A node is two 3x3 convolutions, each followed by dropout. The defaults are the authors'
     published `Nest_Net`: ELU, no normalization, dropout 0.5, transposed convolutions. On a
     backbone, level 0 is its finest map (usually stride 2), and the class scores are resized to the
     image.
 
-    Differs from the paper, as `Nest_Net` does: ELU in place of ReLU.
+    Differs from the paper, as `Nest_Net` does: ELU instead of ReLU.
 
     Args:
         backbone: a name from `segzoo.backbones.names()`, or a `keras.Model` whose outputs are
-            feature maps, finest first. None is the authors' encoder. Defaults to None.
-        classes: int >= 1, channels of the output. Defaults to 1.
+            feature maps, finest first. None means the authors' encoder. Defaults to None.
+        classes: int >= 1, number of output channels. Defaults to 1.
         input_shape: (height, width, channels); height and width are at least 32, or None for any
             size. Defaults to (None, None, 3).
         filters: widths by level, finest first; with a backbone, those of the decoder's levels, of
@@ -122,7 +122,7 @@ def UNetPlusPlus(
         deep_supervision: bool, whether every x_0_j has an output of its own. Defaults to False.
         upsampling: `"bilinear"`, `"nearest"` or `"transpose"`, a learned 2x2 convolution. Defaults
             to `"transpose"`.
-        block_activation: name or function, activation of the convolution blocks. Defaults to
+        block_activation: activation of the convolution blocks, a name or a function. Defaults to
             `"elu"`.
         normalization: `"batch"`, `"group"`, `"layer"`, `"instance"` or None, in the convolution
             blocks of the decoder and of the builder's own encoder. Defaults to None.
@@ -131,26 +131,28 @@ def UNetPlusPlus(
             node's concatenated maps and of its output; or `"gate"`, the gates of Attention U-Net
             (Oktay et al. 2018) on the encoder's maps, driven by the map that is enlarged. Defaults
             to None.
-        kernel_regularizer: of every convolution outside the backbone. The published training takes
-            `keras.regularizers.L2(1e-4)`. Defaults to None.
-        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` (EfficientNet),
-            `"imagenet-nc"` (Mix Transformers) or the path of a weights file. Defaults to
-            `"imagenet"`.
-        backbone_features: layer names that replace the backbone's taps, finest first. Defaults to
+        kernel_regularizer: regularizer of every convolution outside the backbone. The published
+            training takes `keras.regularizers.L2(1e-4)`. Defaults to None.
+        backbone_weights: weights of a named backbone: None for random ones, `"imagenet"`,
+            `"noisy-student"` (EfficientNet), `"imagenet-nc"` (Mix Transformers) or the path of a
+            weights file. Defaults to `"imagenet"`.
+        backbone_features: names of the layers whose outputs replace the backbone's feature maps,
+            finest first. Defaults to None.
+        weights: path of weights of the whole model, which replace `backbone_weights`. Defaults to
             None.
-        weights: path of whole-model weights, which replace `backbone_weights`. Defaults to None.
         auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
             convolutional head; the outputs are then a list, the auxiliary output first. Defaults to
             None.
-        activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
-            `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to `"auto"`.
-        preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
-            Defaults to True.
-        name: model name. Defaults to `"unet_plus_plus"`.
+        activation: activation of the output. `"auto"` is sigmoid for one class and softmax for
+            several; `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to
+            `"auto"`.
+        preprocessing: bool, whether a model on a named backbone takes RGB in 0..255 and normalizes
+            it itself. Defaults to True.
+        name: name of the model. Defaults to `"unet_plus_plus"`.
 
     Returns:
         A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes); with deep
-        supervision to a list of them, the shallowest head first, the usual output last.
+        supervision to a list of them, the shallowest head first, the main output last.
         `keras.Model(model.input, model.outputs[k])` is the pruned network of depth k + 1.
 
     Raises:

@@ -73,36 +73,39 @@ def UPerNet(
     preprocessing: bool = True,
     name: str | None = None,
 ) -> keras.Model:
-    """The semantic branch of UPerNet on any backbone.
+    """Build the semantic branch of UPerNet on any backbone.
 
     Args:
         backbone: a name from `segzoo.backbones.names()`, or a `keras.Model` whose outputs are
-            feature maps, finest first. The maps of level 4 and coarser are used. Defaults to
+            feature maps, finest first. The maps of stride 4 and coarser are used. Defaults to
             `"resnet50"`.
-        classes: int >= 1, channels of the output. Defaults to 1.
+        classes: int >= 1, number of output channels. Defaults to 1.
         input_shape: (height, width, channels); height and width are at least 32, or None for any
             size. Defaults to (None, None, 3).
         bin_sizes: ints >= 1, numbers of regions along each axis in the pyramid pooling. The regions
-            overlap where the size of the map is no multiple of them. Defaults to (1, 2, 3, 6).
+            overlap where the map's size is not a multiple of their number. Defaults to (1, 2, 3,
+            6).
         decoder_filters: int >= 1, channels of every convolution of the decoder. Defaults to 512.
-        dropout: rate in [0, 1), in front of the classifier. Defaults to 0.1.
-        backbone_weights: of a named backbone: None, `"imagenet"`, `"noisy-student"` (EfficientNet),
-            `"imagenet-nc"` (Mix Transformers) or the path of a weights file. Defaults to
-            `"imagenet"`.
-        backbone_features: layer names that replace the backbone's taps, finest first. Defaults to
-            None.
-        weights: path of whole-model weights, which replace `backbone_weights`. Or a published
-            checkpoint, `"ade20k"` (150 classes), for `"convnexttiny"`, `"convnextsmall"` and
-            `"convnextbase"`. By name, or as a file of that layout, it is Transformers' network;
-            with other `classes` than the file's its classifier starts fresh. Defaults to None.
+        dropout: rate in [0, 1), before the classifier. Defaults to 0.1.
+        backbone_weights: weights of a named backbone: None for random ones, `"imagenet"`,
+            `"noisy-student"` (EfficientNet), `"imagenet-nc"` (Mix Transformers) or the path of a
+            weights file. Defaults to `"imagenet"`.
+        backbone_features: names of the layers whose outputs replace the backbone's feature maps,
+            finest first. Defaults to None.
+        weights: path of weights of the whole model, which replace `backbone_weights`. Or the name
+            of a published checkpoint, `"ade20k"` (150 classes), for `"convnexttiny"`,
+            `"convnextsmall"` and `"convnextbase"`. By name, or as a file of that layout, it is
+            Transformers' network; with other `classes` than the file's its classifier starts fresh.
+            Defaults to None.
         auxiliary: None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully
             convolutional head; the outputs are then a list, the auxiliary output first. Defaults to
             None.
-        activation: of the output. `"auto"` is sigmoid for one class and softmax for several;
-            `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to `"auto"`.
-        preprocessing: bool, whether a named backbone normalizes RGB in 0..255 in the graph.
-            Defaults to True.
-        name: model name. Defaults to `"upernet"`.
+        activation: activation of the output. `"auto"` is sigmoid for one class and softmax for
+            several; `"sigmoid"` is for multi-label segmentation; None gives logits. Defaults to
+            `"auto"`.
+        preprocessing: bool, whether a model on a named backbone takes RGB in 0..255 and normalizes
+            it itself. Defaults to True.
+        name: name of the model. Defaults to `"upernet"`.
 
     Returns:
         A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes).

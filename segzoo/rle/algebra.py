@@ -15,13 +15,13 @@ def area(rle: Any, *, start: int = 1) -> int:
 
     Args:
         rle: any run list that `decode` reads.
-        start: number of the first pixel, 1 or 0.
+        start: number of the first pixel, 1 or 0. Defaults to 1.
 
     Returns:
         The number of pixels.
 
     Raises:
-        ValueError: a malformed run list.
+        ValueError: if the run list is malformed.
 
     Example:
         >>> from segzoo import rle
@@ -39,14 +39,14 @@ def bbox(
     Args:
         rle: any run list that `decode` reads.
         shape: (height, width) of the mask.
-        order: `"F"` or `"C"`, see `encode`.
-        start: number of the first pixel, 1 or 0.
+        order: `"F"` or `"C"`, see `encode`. Defaults to `"F"`.
+        start: number of the first pixel, 1 or 0. Defaults to 1.
 
     Returns:
         (x, y, width, height) in pixels, (0, 0, 0, 0) for an empty mask.
 
     Raises:
-        ValueError: a malformed run list or a bad argument.
+        ValueError: if the run list is malformed or an argument is out of range.
 
     Example:
         >>> from segzoo import rle
@@ -77,15 +77,15 @@ def iou(a: Any, b: Any, *, start: int = 1) -> float | np.ndarray:
         a: any run list that `decode` reads, or a list of N of them, such as the cells of a table.
             A list of integers, flat or as pairs, is one run list.
         b: another one of the same shape, order and start, or a list of M of them.
-        start: number of the first pixel, 1 or 0.
+        start: number of the first pixel, 1 or 0. Defaults to 1.
 
     Returns:
         A number from 0 to 1, 0 where both masks are empty, as in pycocotools; for two lists the
         (N, M) float64 array of these numbers.
 
     Raises:
-        ValueError: a malformed run list, in a list named by its index; a list beside a single
-            run list.
+        ValueError: if a run list is malformed (in a list its index is named), or a list stands
+            beside a single run list.
 
     Example:
         >>> from segzoo import rle
@@ -111,17 +111,17 @@ def iou(a: Any, b: Any, *, start: int = 1) -> float | np.ndarray:
 
 
 def union(*rles: Any, start: int = 1) -> str:
-    """Compute the union of masks: the pixels that any of them has.
+    """Compute the union of masks: the pixels that are in any of them.
 
     Args:
         *rles: one or more run lists of the same shape, order and start.
-        start: number of the first pixel, 1 or 0.
+        start: number of the first pixel, 1 or 0. Defaults to 1.
 
     Returns:
-        A run list with the same `start`.
+        The run list, with the same `start`.
 
     Raises:
-        ValueError: no run list, or a malformed one.
+        ValueError: if there is no run list, or a malformed one.
 
     Example:
         >>> from segzoo import rle
@@ -132,17 +132,17 @@ def union(*rles: Any, start: int = 1) -> str:
 
 
 def intersection(*rles: Any, start: int = 1) -> str:
-    """Compute the intersection of masks: the pixels that all of them have.
+    """Compute the intersection of masks: the pixels that are in all of them.
 
     Args:
         *rles: one or more run lists of the same shape, order and start.
-        start: number of the first pixel, 1 or 0.
+        start: number of the first pixel, 1 or 0. Defaults to 1.
 
     Returns:
-        A run list with the same `start`.
+        The run list, with the same `start`.
 
     Raises:
-        ValueError: no run list, or a malformed one.
+        ValueError: if there is no run list, or a malformed one.
 
     Example:
         >>> from segzoo import rle
@@ -158,13 +158,13 @@ def complement(rle: Any, shape: tuple[int, int], *, start: int = 1) -> str:
     Args:
         rle: any run list that `decode` reads; the result has the same order and start.
         shape: (height, width) of the mask.
-        start: number of the first pixel, 1 or 0.
+        start: number of the first pixel, 1 or 0. Defaults to 1.
 
     Returns:
         A run list.
 
     Raises:
-        ValueError: a malformed run list or a bad argument.
+        ValueError: if the run list is malformed or an argument is out of range.
 
     Example:
         >>> from segzoo import rle

@@ -30,7 +30,7 @@ def to_coco(mask: npt.ArrayLike) -> dict[str, Any]:
         `{"size": [H, W], "counts": str}`, ready for JSON.
 
     Raises:
-        ValueError: `mask` is not two-dimensional or holds floats.
+        ValueError: if `mask` is not two-dimensional or holds floats.
 
     Example:
         >>> import numpy as np
@@ -55,12 +55,12 @@ def from_coco(coco: Mapping[str, Any]) -> np.ndarray:
             (uncompressed).
 
     Returns:
-        (H, W) uint8 array of 0 and 1, writable and C-contiguous.
+        A uint8 array (H, W) of 0 and 1, writable and C-contiguous.
 
     Raises:
-        ValueError: a key is missing, or the counts are malformed, negative, too large, never end,
-            or do not sum to H * W. Where they are written in another dialect that is known
-            (JSON, a polygon, a whole annotation, Label Studio's, CVAT's), the error names it.
+        ValueError: if a key is missing, or the counts are malformed, negative, too large, never
+            end, or do not sum to H * W. If they are in another dialect that is known (JSON, a
+            polygon, a whole annotation, Label Studio's, CVAT's), the error names it.
 
     Example:
         >>> from segzoo import rle

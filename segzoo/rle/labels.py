@@ -20,15 +20,16 @@ def encode_labels(
     Args:
         labels: (H, W) integers or bool, such as a class map or instance ids. The masked pixels of
             a NumPy masked array are background.
-        background: the label that is left out.
-        order: `"F"` or `"C"`, see `encode`.
-        start: number of the first pixel, 1 or 0.
+        background: the label that is left out. Defaults to 0.
+        order: `"F"` or `"C"`, see `encode`. Defaults to `"F"`.
+        start: number of the first pixel, 1 or 0. Defaults to 1.
 
     Returns:
-        Run lists by label, labels ascending.
+        A dictionary of the run lists by label, in ascending order.
 
     Raises:
-        ValueError: `labels` is not two-dimensional or holds floats; a bad argument.
+        ValueError: if `labels` is not two-dimensional or holds floats, or an argument is out of
+            range.
 
     Example:
         >>> import numpy as np
@@ -73,19 +74,19 @@ def decode_labels(
     Args:
         rles: run lists by label: a mapping, or a pandas Series with the labels as its index.
         shape: (height, width) of the map.
-        overlap: what to do where labels overlap: `"raise"`, or `"last"`, the label that stands
-            last in `rles` wins.
-        background: the label of all other pixels.
-        order: `"F"` or `"C"`, see `encode`.
-        start: number of the first pixel, 1 or 0.
-        dtype: of the map; every label must fit it.
+        overlap: what to do where labels overlap: `"raise"` an error, or let the label win that
+            stands `"last"` in `rles`. Defaults to `"raise"`.
+        background: the label of all other pixels. Defaults to 0.
+        order: `"F"` or `"C"`, see `encode`. Defaults to `"F"`.
+        start: number of the first pixel, 1 or 0. Defaults to 1.
+        dtype: type of the map, which every label must fit. Defaults to int32.
 
     Returns:
-        (H, W) new array of `dtype`, writable and C-contiguous.
+        A new array (H, W) of `dtype`, writable and C-contiguous.
 
     Raises:
-        ValueError: a malformed run list, named by its label; labels that overlap; a label that
-            does not fit; a bad argument.
+        ValueError: if a run list is malformed, naming its label, labels overlap, a label does not
+            fit `dtype`, or an argument is out of range.
 
     Example:
         >>> from segzoo import rle

@@ -18,15 +18,16 @@ def encode(mask: npt.ArrayLike, *, order: str = "F", start: int = 1) -> str:
     Args:
         mask: (H, W) bool or integers, in any memory order; non-zero is foreground. The masked
             pixels of a NumPy masked array are background.
-        order: `"F"` numbers the pixels down the columns, as most Kaggle competitions do, `"C"`
-            along the rows.
-        start: number of the first pixel, 1 or 0.
+        order: `"F"` numbers the pixels down the columns, as in most of Kaggle's competitions; `"C"`
+            along the rows. Defaults to `"F"`.
+        start: number of the first pixel, 1 or 0. Defaults to 1.
 
     Returns:
         The runs, sorted and never touching; `""` for an empty mask.
 
     Raises:
-        ValueError: `mask` is not two-dimensional or holds floats; an unknown `order` or `start`.
+        ValueError: if `mask` is not two-dimensional or holds floats, or `order` or `start` is
+            unknown.
 
     Example:
         >>> import numpy as np
@@ -56,17 +57,18 @@ def decode(
     Args:
         rle: str, bytes, or integers (flat or as pairs); `None`, NaN, `""` and -1 are empty masks.
         shape: (height, width) of the mask.
-        order: `"F"` or `"C"`, see `encode`.
-        start: number of the first pixel, 1 or 0.
-        value: what the foreground becomes; it must fit `dtype`.
-        dtype: bool, an integer or a float type of at most 64 bits.
+        order: `"F"` or `"C"`, see `encode`. Defaults to `"F"`.
+        start: number of the first pixel, 1 or 0. Defaults to 1.
+        value: value of the foreground, which must fit `dtype`. Defaults to 1.
+        dtype: type of the mask: bool, or integers or floats of at most 64 bits. Defaults to uint8.
 
     Returns:
-        (H, W) new array of `dtype`, writable and C-contiguous for either `order`.
+        A new array (H, W) of `dtype`, writable and C-contiguous for either `order`.
 
     Raises:
-        ValueError: a malformed run list (odd count, not integers, a length below 1, below `start`,
-            past the end, unsorted or overlapping), named by its run; or a bad argument.
+        ValueError: if the run list is malformed (an odd count, no integers, a length below 1, a run
+            before `start`, past the end, unsorted or overlapping), naming the run; or if an
+            argument is out of range.
 
     Example:
         >>> from segzoo import rle
@@ -87,14 +89,15 @@ def encode_classes(masks: npt.ArrayLike, *, order: str = "F", start: int = 1) ->
     Args:
         masks: (H, W, C) bool or integers; classes may overlap. The masked pixels of a NumPy
             masked array are background.
-        order: `"F"` or `"C"`, see `encode`.
-        start: number of the first pixel, 1 or 0.
+        order: `"F"` or `"C"`, see `encode`. Defaults to `"F"`.
+        start: number of the first pixel, 1 or 0. Defaults to 1.
 
     Returns:
         C run lists, `""` for an absent class.
 
     Raises:
-        ValueError: `masks` is not three-dimensional or holds floats; a bad argument.
+        ValueError: if `masks` is not three-dimensional or holds floats, or an argument is out of
+            range.
 
     Example:
         >>> import numpy as np
@@ -126,19 +129,19 @@ def decode_classes(
         rles: a sequence of run lists, one for each class, or a mapping of class index to run
             list, such as a dict or a pandas Series with the classes as its index.
         shape: (height, width) of the mask.
-        classes: number of classes C; by default the length of the sequence, or the mapping's
-            largest index + 1.
-        order: `"F"` or `"C"`, see `encode`.
-        start: number of the first pixel, 1 or 0.
-        value: what the foreground becomes; it must fit `dtype`.
-        dtype: bool, an integer or a float type of at most 64 bits.
+        classes: number of classes C. Defaults to the length of the sequence, or to the largest
+            index of the mapping + 1.
+        order: `"F"` or `"C"`, see `encode`. Defaults to `"F"`.
+        start: number of the first pixel, 1 or 0. Defaults to 1.
+        value: value of the foreground, which must fit `dtype`. Defaults to 1.
+        dtype: type of the mask: bool, or integers or floats of at most 64 bits. Defaults to uint8.
 
     Returns:
-        (H, W, C) new array of `dtype`, C-contiguous.
+        A new array (H, W, C) of `dtype`, C-contiguous.
 
     Raises:
-        ValueError: a malformed run list, named by its class; a class outside `classes`; a bad
-            argument.
+        ValueError: if a run list is malformed, naming its class, a class is outside `classes`, or
+            an argument is out of range.
 
     Example:
         >>> from segzoo import rle

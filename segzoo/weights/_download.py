@@ -1,4 +1,4 @@
-"""Published weights files: downloaded once into Keras's cache; the error says the way on.
+"""Published weights files: downloaded once into Keras's cache; the error says what to do.
 
 A download is written beside its place, checked, and then moved there: what has the file's name is
 the whole file, also for a second process that asks for it meanwhile.
@@ -21,16 +21,16 @@ _SECONDS = 60  # without an answer
 
 
 def fetch(url: str, argument: str, *, sha256: str | None = None) -> str:
-    """The path of a published file in Keras's cache, downloaded there if it is missing.
+    """Return the path of a published file in Keras's cache, downloading it if it is missing.
 
     Args:
         url: where the file is published; the cache keeps its repository and its name.
         argument: the user's argument that asks for it, for the error.
-        sha256: of the file, where its publisher tells it.
+        sha256: SHA-256 of the file, if its publisher gives it. Defaults to None.
 
     Raises:
-        ValueError: if the file cannot be downloaded, saying where to put it and what else to do;
-            or if what comes is not the file.
+        ValueError: if the file cannot be downloaded, saying where to put it and what else to do; or
+            if what arrives is not the file.
 
     Example:
         >>> import pathlib, tempfile
@@ -97,7 +97,7 @@ def _download(url: str, place: pathlib.Path) -> pathlib.Path:
             announced = reply.headers.get("Content-Length")
             size = part.stat().st_size
             if announced is not None and int(announced) != size:
-                raise ValueError(f"the reply was cut: {size} of {announced} bytes came")
+                raise ValueError(f"the reply was cut short: {size} of {announced} bytes arrived")
         except BaseException:
             part.unlink(missing_ok=True)
             raise
@@ -119,7 +119,7 @@ def _check(path: pathlib.Path, sha256: str | None) -> None:
 
 
 def download_error(url: str, argument: str, error: object, file: str | None = None) -> ValueError:
-    """The error of a published file that cannot be downloaded.
+    """Return the error of a published file that cannot be downloaded.
 
     Args:
         url: where it is published.
@@ -142,7 +142,7 @@ def download_error(url: str, argument: str, error: object, file: str | None = No
 
 
 def cached_error(argument: str, error: Exception) -> ValueError | None:
-    """The error of a cached file that Keras could not load, None where none was being read.
+    """Return the error of a cached file that Keras could not load, or None if it read none.
 
     Args:
         argument: the user's argument that asks for it.

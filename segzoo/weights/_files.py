@@ -25,7 +25,7 @@ _UNPACKED = 16 << 20
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """A weights file that is open: what it is, and its layers, whose values are not read yet.
+    """An open weights file: what it is, and its layers, whose values are not read yet.
 
     Attributes:
         path: where it is.
@@ -58,7 +58,7 @@ class File:
 def open_file(
     path: str | PathLike, first: str = "the list of layers", limit: int = 0
 ) -> Iterator[File]:
-    """Open a weights file; its content tells what it is, not its name.
+    """Open a weights file; what it is, its content tells and not its name.
 
     Args:
         path: the weights file.
@@ -67,8 +67,8 @@ def open_file(
 
     Raises:
         FileNotFoundError: if there is no file at `path`.
-        ValueError: if the file is no weights file, is truncated or damaged, or holds what no
-            weights file needs.
+        ValueError: if the file is not a weights file, is truncated or damaged, or holds what a
+            weights file does not need.
     """
     path = pathlib.Path(path)
     _check_kind(path)

@@ -29,26 +29,26 @@ def load_weights(
     """Load a weights file of any Keras layout, or raise and leave the model as it was.
 
     The file may be Keras 3's `.weights.h5` or `.keras`, or Keras 2's `.h5`, weights alone or a
-    whole model; its content tells, not its name. The state of an optimizer is left out.
+    whole model; its content decides, not its name. The state of an optimizer is left out.
 
     Args:
         model: a functional or sequential `keras.Model` that is built; models inside it are
             followed.
         path: the weights file.
         surplus: prefixes of the names of layers that the file may have and the model lacks; `()`
-            for none. None, the default, takes the model as a part of the file's: layers behind
-            those of the model, such as a classifier top, and around it, such as a decoder, are left
-            out.
-        fresh: prefixes of the names of the classifier's layers, which keep the model's values where
+            for none. None takes the model as a part of the file's: layers after those of the model,
+            such as a classifier, and around it, such as a decoder, are left out. Defaults to None.
+        fresh: prefixes of the names of the classifier's layers, which keep the model's values if
             the file has another number of classes; the log says so. Defaults to none.
-        adapt: makes the kernel of the model's first convolution from the file's, where the file's
-            is of an RGB network and the model has other channels. Defaults to None: they must fit.
+        adapt: function that makes the kernel of the model's first convolution from the file's, if
+            the file's is of an RGB network and the model has other channels. Defaults to None, for
+            kernels that must fit.
 
     Raises:
         FileNotFoundError: if there is no file at `path`.
-        ValueError: if the file is no weights file, is truncated or damaged, holds what no weights
-            file needs, or does not fit the model; the message names the first layer that does not
-            fit, and both shapes.
+        ValueError: if the file is not a weights file, is truncated or damaged, holds what a weights
+            file does not need, or does not fit the model; the message names the first layer that
+            does not fit, and both shapes.
 
     Example:
         >>> import os, tempfile
@@ -137,7 +137,7 @@ def _log_fresh(file: File, pairing: Pairing) -> None:
 
 
 def layer_shapes(path: str | PathLike) -> dict[str, list[tuple[int, ...]]]:
-    """What is in a weights file of any layout.
+    """Return the shapes of what is in a weights file of any layout.
 
     Args:
         path: the weights file.

@@ -112,7 +112,7 @@ def _pair_by(
 ) -> Pairing:
     rest = dict(zip(keys(found), found, strict=True))
     if len(rest) < len(found):
-        raise _MisfitError("the file has two layers of one name and place")
+        raise _MisfitError("the file has two layers with the same name and place")
     pairs: list[Pair] = []
     fresh: list[tuple[Layer, Layer]] = []
     matched: list[Layer] = []

@@ -19,7 +19,7 @@ _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 
 class WeightsFileError(ValueError):
-    """A weights file that is refused; the message names it."""
+    """Error of a weights file that is refused; the message names the file."""
 
     __module__ = "segzoo.weights"  # where tracebacks find it
 

@@ -14,34 +14,37 @@ from tests.cases import MODELS, SMALL, TINY, some, tiny_backbone
 SHARED = {
     "backbone": "a name from `segzoo.backbones.names()`, or a `keras.Model` whose outputs are "
     "feature maps, finest first.",
-    "classes": "int >= 1, channels of the output.",
+    "classes": "int >= 1, number of output channels.",
     "input_shape": "(height, width, channels); height and width are at least 32, or None for any "
     "size.",
     "output_stride": "8, 16 or 32, the stride of the backbone's last map; dilation replaces the "
     "strides beyond it. A `keras.Model` keeps its own.",
-    "aspp_dilations": "rates of the pyramid. None is (12, 24, 36) at output stride 8, (6, 12, 18) "
-    "at 16, (3, 6, 9) at 32.",
+    "aspp_dilations": "dilation rates of the pyramid. None means (12, 24, 36) at output stride "
+    "8, (6, 12, 18) at 16, (3, 6, 9) at 32.",
     "separable": "bool, whether the 3x3 convolutions of pyramid and decoder are separable.",
     "bin_sizes": "ints >= 1, numbers of regions along each axis in the pyramid pooling. The "
-    "regions overlap where the size of the map is no multiple of them.",
+    "regions overlap where the map's size is not a multiple of their number.",
     "dropout": "rate in [0, 1), ",
     "upsampling": '`"bilinear"`, `"nearest"` or `"transpose"`, a learned 2x2 convolution.',
-    "block_activation": "name or function, activation of the convolution blocks.",
+    "block_activation": "activation of the convolution blocks, a name or a function.",
     "normalization": '`"batch"`, `"group"`, `"layer"`, `"instance"` or None, in the convolution '
     "blocks of the decoder and of the builder's own encoder.",
     "attention": 'None; `"scse"`, concurrent squeeze and excitation (Roy et al. 2018) of each ',
-    "kernel_regularizer": "of every convolution outside the backbone.",
+    "kernel_regularizer": "regularizer of every convolution outside the backbone.",
     "deep_supervision": "bool, whether every ",
-    "backbone_weights": 'of a named backbone: None, `"imagenet"`, `"noisy-student"` '
-    '(EfficientNet), `"imagenet-nc"` (Mix Transformers) or the path of a weights file.',
-    "backbone_features": "layer names that replace the backbone's taps, finest first.",
-    "weights": "path of whole-model weights, which replace `backbone_weights`.",
+    "backbone_weights": 'weights of a named backbone: None for random ones, `"imagenet"`, '
+    '`"noisy-student"` (EfficientNet), `"imagenet-nc"` (Mix Transformers) or the path of a weights '
+    "file.",
+    "backbone_features": "names of the layers whose outputs replace the backbone's feature maps, "
+    "finest first.",
+    "weights": "path of weights of the whole model, which replace `backbone_weights`.",
     "auxiliary": "None, or the level (8, 16 or 32) of a backbone map that gets an auxiliary fully "
     "convolutional head; the outputs are then a list, the auxiliary output first.",
-    "activation": 'of the output. `"auto"` is sigmoid for one class and softmax for several; '
-    '`"sigmoid"` is for multi-label segmentation; None gives logits.',
-    "preprocessing": "bool, whether a named backbone normalizes RGB in 0..255 in the graph.",
-    "name": "model name.",
+    "activation": 'activation of the output. `"auto"` is sigmoid for one class and softmax for '
+    'several; `"sigmoid"` is for multi-label segmentation; None gives logits.',
+    "preprocessing": "bool, whether a model on a named backbone takes RGB in 0..255 and "
+    "normalizes it itself.",
+    "name": "name of the model.",
 }
 # What every builder has, in this order: first, and last.
 FIRST = ["backbone", "classes", "input_shape"]

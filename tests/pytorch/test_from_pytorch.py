@@ -152,7 +152,7 @@ CONFIGS = {
     "an unknown architecture": ({"_model_class": "DPT"}, r"must be one of Unet, .*'DPT'"),
     "no architecture": ({"_model_class": None}, r"must be one of Unet"),
     "an unknown encoder": ({"encoder_name": "densenet121"}, r"resnet18.*'densenet121'"),
-    "an unknown option": ({"decoder_magic": 1}, r"`decoder_magic` is no option of Unet"),
+    "an unknown option": ({"decoder_magic": 1}, r"`decoder_magic` is not an option of Unet"),
     "an option that is not read": ({"activation": "argmax2d"}, r"received activation='argmax2d'"),
     "another interpolation": ({"decoder_interpolation": "area"}, r"decoder_interpolation='area'"),
     "another attention": ({"decoder_attention_type": "cbam"}, r"decoder_attention_type='cbam'"),

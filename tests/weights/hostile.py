@@ -495,7 +495,7 @@ SAFETENSORS = {
     "a row that is none": (lambda h, v: (h | {KERNEL: None}, v), "has no type"),
     "values too many": (lambda h, v: (h, v + bytes(64)), "its tensors have"),
     "values too few": (lambda h, v: (h, v[:-64]), "truncated or damaged"),
-    "a tensor that is there twice": (twice, "is there twice"),
+    "a tensor that is there twice": (twice, "occurs twice"),
     "no tensors": (lambda h, v: ({}, b""), "no tensors"),
     "a list for a header": (lambda h, v: (b"[]", v), "not a weights file|damaged"),
     "a header that is no text": (lambda h, v: (b"{\xff\xfe}", v), "not JSON"),

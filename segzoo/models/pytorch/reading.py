@@ -21,37 +21,40 @@ def from_pytorch(
     preprocessing: bool = True,
     name: str | None = None,
 ) -> keras.Model:
-    """Read a network of segmentation_models_pytorch or of Transformers, with its weights.
+    """Build the network of a PyTorch checkpoint, with its weights.
 
-    PyTorch is not needed. The model computes what the file's network computes, also where that
-    differs from this library's builder of the same name, and takes any size from 32 on.
+    The checkpoint comes from segmentation_models_pytorch or from Transformers; PyTorch is not
+    needed. The model computes what the file's network computes, even where that differs from the
+    builder of the same name here, and takes any size from 32 on.
 
     Args:
         path: a folder with `config.json` and `model.safetensors`, as `save_pretrained` writes it;
             the safetensors file with `config.json` beside it; or `"hf://user/model"`, which needs
             the package `huggingface_hub`. A prefix that all tensors share, such as "model.", is
             taken off.
-        config: of a bare state dict: a mapping, or the path of a JSON file, of what
+        config: configuration of a bare state dict: a mapping, or the path of a JSON file, with what
             `save_pretrained` would have written; at least `{"architecture": "Unet",
-            "encoder_name": "resnet34", "classes": 1}`. What it lacks has the library's default.
-        classes: int >= 1. Other than the file's, the classifier alone starts fresh. Defaults to
-            the file's.
+            "encoder_name": "resnet34", "classes": 1}`. What it lacks takes the default of the
+            library that trained it. Defaults to None, which reads `config.json`.
+        classes: int >= 1, number of output channels. If the file has another number, the
+            classifier, and nothing else, starts fresh. Defaults to the file's number.
         input_shape: (height, width, channels), height and width None or at least 32. Channels
             other than three adapt the first convolution of a file of RGB, as `backbone_weights`
             does; other files keep theirs. Defaults to an open size and the file's channels.
-        activation: of the output. `"auto"` is the file's own, or sigmoid for one class and softmax
-            for several; None gives logits. Defaults to `"auto"`.
-        preprocessing: whether the model takes RGB in 0..255 and normalizes it with the mean and
-            the standard deviation that the encoder was trained with. Defaults to True.
-        name: of the model. Defaults to the architecture's.
+        activation: activation of the output. `"auto"` is the file's own, or sigmoid for one class
+            and softmax for several; None gives logits. Defaults to `"auto"`.
+        preprocessing: bool, whether the model takes RGB in 0..255 and normalizes it with the mean
+            and the standard deviation that the encoder was trained with. Defaults to True.
+        name: name of the model. Defaults to that of the architecture.
 
     Returns:
         A `keras.Model` from (B, H, W, channels) to float32 (B, H, W, classes).
 
     Raises:
         FileNotFoundError: if there is nothing at `path`.
-        ValueError: names the file, and what of it cannot be read: a pickle, shards, an unknown
-            architecture, encoder or option, a tensor that is missing, unknown or of another shape.
+        ValueError: if the file cannot be read: a pickle, shards, an unknown architecture, encoder
+            or option, a tensor that is missing, unknown or of another shape. The message names the
+            file and what is wrong.
 
     Example:
         >>> import segzoo

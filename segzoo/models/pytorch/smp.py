@@ -108,7 +108,7 @@ def _options(checkpoint: Checkpoint, architecture: str, row: Architecture) -> di
             continue
         if option not in known:
             raise ValueError(
-                f"{checkpoint.source}: `{option}` is no option of {architecture} that is read; "
+                f"{checkpoint.source}: `{option}` is not an option of {architecture} that is read; "
                 f"those are {', '.join(known)}"
             )
         given[option] = value

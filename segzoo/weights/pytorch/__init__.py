@@ -36,8 +36,8 @@ def layout_of(file: SafetensorsFile) -> Layout:
             return layout
     names = ", ".join(f"`{name}`" for name in list(file)[:3])
     raise ValueError(
-        f"{file.path} is of no layout that is read: its first tensors are {names}. What is read is "
-        + "; ".join(layout.title for layout in LAYOUTS)
+        f"{file.path} has no layout that is read: its first tensors are {names}. Those that are "
+        "read are " + "; ".join(layout.title for layout in LAYOUTS)
     )
 
 
