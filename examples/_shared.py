@@ -50,19 +50,6 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None, quick: dict):
     return options
 
 
-def follow_batch_statistics(model: keras.Model) -> None:
-    """Let a backbone without pretrained weights be judged after few steps.
-
-    Batch normalization predicts with running averages. Those of the published backbones move by 1%
-    in a step, so for some hundred steps they still hold their initial values and the validation
-    score stays near zero while the training score rises. 10% follows a short training; pretrained
-    weights need none of this.
-    """
-    for layer in model.get_layer("backbone").layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.9
-
-
 def judge(name: str, before: float, after: float, floor: float | None) -> None:
     """Print a held-out score; end with an error if it is below the floor."""
     print(f"\nheld-out {name}: {before:.3f} before the training, {after:.3f} after it")

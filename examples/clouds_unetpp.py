@@ -19,7 +19,6 @@ from _shared import (
     draw_history,
     draw_rows,
     errors,
-    follow_batch_statistics,
     judge,
     overlay,
     parse,
@@ -139,20 +138,19 @@ def main(argv=None) -> None:
         backbone_weights=options.backbone_weights,
         preprocessing=False,  # the images are standardized already
     )
-    if options.backbone and options.backbone_weights is None:
-        follow_batch_statistics(model)
     outputs = len(model.outputs)
     common = (folder / "train_images", runs)
     train = Clouds(*common, names[:split], size, options.batch_size, outputs, shuffle=True)
     held_out = Clouds(*common, names[split:], size, options.batch_size, outputs)
 
-    # 3. Training: the same loss on each output; the score is that of the last, deepest one. Steps
-    #    that fade out let it settle.
+    # 3. Training: the same loss on each output, of which each weighs twice the one before it; the
+    #    score is that of the last, deepest one. Steps that fade out let it settle.
     rate = keras.optimizers.schedules.CosineDecay(3e-3, options.epochs * len(train))
     score = segzoo.metrics.DiceScore(multilabel=True, name="dice")
     model.compile(
         optimizer=keras.optimizers.Adam(rate),
         loss=[segzoo.losses.BCEDice() for _ in range(outputs)],
+        loss_weights=segzoo.losses.deep_supervision_weights(outputs),
         metrics=[[] for _ in range(outputs - 1)] + [[score]],
     )
     key = f"{model.output_names[-1]}_dice"
@@ -179,7 +177,19 @@ def main(argv=None) -> None:
             f"{scores['dice']:>8.3f}{scores['mean_dice']:>11.3f}"
         )
 
-    # 5. Pictures: the four classes in color, over the image.
+    # 5. What a mean hides: the Dice of each image and type, from the counts of every batch.
+    dice = np.concatenate(
+        [
+            segzoo.metrics.counts(y, pruned.predict(x, verbose=0), multilabel=True).dice()
+            for x, y in (judged[index] for index in range(len(judged)))
+        ]
+    )
+    each = np.sort(dice.mean(axis=1))
+    worst = each[: max(1, len(each) // 10)]
+    print(f"\nDice of an image {each.mean():.3f}, of the worst tenth {worst.mean():.3f}; by type:")
+    print(", ".join(f"{t} {v:.3f}" for t, v in zip(CLOUD_TYPES, dice.mean(axis=0), strict=True)))
+
+    # 6. Pictures: the four classes in color, over the image.
     images, masks = judged[0]
     predictions = pruned.predict(images, verbose=0) > 0.5
     rows = []
@@ -191,7 +201,7 @@ def main(argv=None) -> None:
     draw_rows(options.output / "predictions.png", titles, rows)
     draw_history(options.output / "learning_curve.png", history, key)
 
-    # 6. The submission, read back and compared.
+    # 7. The submission, read back and compared.
     path = options.output / "submission.csv"
     written = write_submission(path, pruned, folder / "test_images", judged)
     for row in read_csv(path):

@@ -18,7 +18,6 @@ from _shared import (
     draw_history,
     draw_rows,
     errors,
-    follow_batch_statistics,
     judge,
     parse,
     read_csv,
@@ -112,8 +111,6 @@ def main(argv=None) -> None:
         aspp_filters=64 if options.quick else 256,
         decoder_filters=64 if options.quick else 256,
     )
-    if options.backbone_weights is None:
-        follow_batch_statistics(model)
     model.compile(
         optimizer=keras.optimizers.Adam(1e-3 if options.backbone_weights is None else 1e-4),
         loss=segzoo.losses.BinaryCrossentropy() + segzoo.losses.Dice(),

@@ -16,7 +16,6 @@ from _shared import (
     common_options,
     draw_rows,
     errors,
-    follow_batch_statistics,
     judge,
     overlay,
     parse,
@@ -70,12 +69,9 @@ def cut_tiles(scene, labels, count: int, size: int, seed: int):
 def build(options, classes: int) -> keras.Model:
     """A U-Net on a named backbone, or with its own small encoder on pixels in 0..255."""
     if options.backbone:
-        model = segzoo.models.UNet(
+        return segzoo.models.UNet(
             options.backbone, classes, backbone_weights=options.backbone_weights
         )
-        if options.backbone_weights is None:
-            follow_batch_statistics(model)
-        return model
     pixels = keras.Input((None, None, 3))
     unet = segzoo.models.UNet(None, classes, decoder_filters=(64, 32, 16, 8))
     return keras.Model(pixels, unet(keras.layers.Rescaling(1 / 255)(pixels)))

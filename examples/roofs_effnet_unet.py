@@ -20,7 +20,6 @@ from _shared import (
     draw_rows,
     errors,
     finish,
-    follow_batch_statistics,
     judge,
     parse,
     read_csv,
@@ -105,8 +104,6 @@ def main(argv=None) -> None:
         **({"decoder_dropout": 0.1} if options.backbone_weights is None else {}),
         backbone_weights=options.backbone_weights,
     )
-    if options.backbone_weights is None:
-        follow_batch_statistics(model)
 
     # 3. Training on three losses at once: of the region, of the hard pixels, of the outline.
     #    `metrics` shows each of them.

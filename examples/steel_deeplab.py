@@ -19,7 +19,6 @@ from _shared import (
     draw_history,
     draw_rows,
     errors,
-    follow_batch_statistics,
     judge,
     overlay,
     parse,
@@ -111,8 +110,6 @@ def main(argv=None) -> None:
         aspp_filters=64 if options.quick else 256,
         decoder_filters=64 if options.quick else 256,
     )
-    if options.backbone_weights is None:
-        follow_batch_statistics(model)
     print(f"{model.count_params():,} parameters")
 
     # 3. Training. Thin defects fill a hundredth of the pixels: Dice does not see the background.

@@ -17,7 +17,6 @@ from _shared import (
     draw_history,
     draw_rows,
     errors,
-    follow_batch_statistics,
     judge,
     overlay,
     parse,
@@ -91,8 +90,6 @@ def main(argv=None) -> None:
             head_filters=128 if options.quick else 256,
             backbone_weights=options.backbone_weights if previous is None else None,
         )
-        if options.backbone_weights is None:
-            follow_batch_statistics(model)
         if previous is not None:
             inherit(model, previous)
         model.compile(

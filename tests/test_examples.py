@@ -260,14 +260,6 @@ def test_cleaning_fills_holes_drops_specks_and_keeps_roofs_at_the_edge():
     np.testing.assert_array_equal(roofs.clean(rough), roof)
 
 
-@pytest.mark.slow
-def test_batch_statistics_of_a_fresh_backbone_follow_faster():
-    model = segzoo.models.UNet("mobilenetv2", backbone_weights=None)
-    shared.follow_batch_statistics(model)
-    norms = [layer for layer in model.get_layer("backbone").layers if hasattr(layer, "momentum")]
-    assert len(norms) > 50 and all(layer.momentum == 0.9 for layer in norms)
-
-
 # ---------------------------------------------------------------- notebooks
 
 

@@ -39,7 +39,6 @@ ROOT = pathlib.Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
 
 quickstart = importlib.import_module("quickstart")
-shared = importlib.import_module("_shared")
 
 TABLE = ROOT / "docs" / "figures" / "data" / "quickstart.json"
 STEPS, BATCH, SIZE, SEED, RATE = 80, 8, 64, 0, 1e-3
@@ -83,8 +82,6 @@ def measure(call: str, steps: int = STEPS) -> dict[str, float]:
 
     model = build(call)
     named = any(layer.name == "backbone" for layer in model.layers)
-    if named:
-        shared.follow_batch_statistics(model)
     scale = 1 if named else 255  # a builder's own encoder has no normalization of its own
     model.compile(
         keras.optimizers.Adam(RATE), segzoo.losses.BCEDice(), metrics=[segzoo.metrics.DiceScore()]
