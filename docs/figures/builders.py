@@ -38,7 +38,7 @@ def draw(table: dict[str, dict[str, float]], target: pathlib.Path) -> None:
     )
     for axis, (key, (title, factor, form)) in zip(axes, COLUMNS.items(), strict=True):
         values = [table[call][key] * factor for call in calls]
-        low = min(values) - 0.05 if key == "dice" else 0
+        low = max(min(values) - 0.05, 0) if key == "dice" else 0
         bars = axis.barh([short(call) for call in calls], [v - low for v in values], left=low)
         axis.bar_label(bars, [form.format(v) for v in values], padding=3, fontsize=8)
         axis.set_title(title, fontsize=10)
