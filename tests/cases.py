@@ -93,11 +93,13 @@ MODELS = {
         small={"pyramid_filters": 8, "decoder_filters": 32, "dropout": 0.0},
         variants={"concat": {"merge": "concat", "dropout": 0.2}},
         documented=('FPN("resnet50")',),
+        measured={"fpn-smp": 'FPN("resnet50")'},
     ),
     "LinkNet": Row(
         small={"final_filters": 5},
         variants={"dilated": {"backbone": "tiny-dilated"}},
         documented=('LinkNet("resnet50")',),
+        measured={"linknet-smp": 'LinkNet("resnet50")'},
     ),
     "MANet": Row(
         small={"decoder_filters": (12, 10, 8, 6, 4), "attention_filters": 4, "reduction": 1},

@@ -29,7 +29,6 @@ from model_cases import CASES, FIRST_TARGET
 
 HERE = pathlib.Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- models: begin -->", "<!-- models: end -->"
 # What each peer needs. segmentation_models is made for Keras 2, which TensorFlow 2.15 is the last
 # to bring, for Python up to 3.11. PyTorch may be its CPU build.
 PINS = {
@@ -53,7 +52,14 @@ COLUMNS = (
     "peak memory, MiB",
     "ratio",
 )
-HEAD = [f"| {' | '.join(COLUMNS)} |", f"| --- | --- {'| ---: ' * (len(COLUMNS) - 2)}|"]
+# Of the cases that are built once: segzoo's number / the other's.
+PAIRS = {
+    "parameters": ("parameters, M", 1e-6, "{:.1f}"),
+    "predict": ("predict, ms", 1e3, "{:.0f}"),
+    "train": ("train step, ms", 1e3, "{:.0f}"),
+    "predict growth": ("predict, MiB", 1, "{:.0f}"),
+    "train growth": ("train step, MiB", 1, "{:.0f}"),
+}
 STEPS = ("predict", "train")
 
 
@@ -111,14 +117,23 @@ def in_turns(workers, command, rounds=1, first=0):
     return answers
 
 
-def race(workers, firsts, rounds):
-    """All measurements of a case: for every kind those of segzoo and those of the peer."""
-    found = {}
+class Found(dict):
+    """Measurements: for every kind those of segzoo and those of the peer."""
 
-    def keep(kind, answers, key="time"):
-        for kept, new in zip(found.setdefault(kind, [[], []]), answers, strict=True):
+    def keep(self, kind, answers, key="time"):
+        """Append what both workers answered."""
+        for kept, new in zip(self.setdefault(kind, [[], []]), answers, strict=True):
             kept += [answer[key] for answer in new]
 
+    def ratio(self, kind):
+        """The peer's number divided by segzoo's, the median over pairs."""
+        return statistics.median(b / a for a, b in zip(*self[kind], strict=True))
+
+
+def race(workers, firsts, rounds):
+    """All measurements of a case."""
+    found = Found()
+    keep = found.keep
     for turn in range(firsts):
         in_turns(workers, "clear")
         keep("build", in_turns(workers, "build", first=turn))
@@ -127,11 +142,23 @@ def race(workers, firsts, rounds):
         keep("tracing", first_train, "tracing")
         if turn == 0:  # before anything but training has left its traces in memory
             in_turns(workers, "train")
-            keep("memory", in_turns(workers, "memory"), "memory")
+            keep("memory", in_turns(workers, "memory train"), "memory")
         keep("first predict", in_turns(workers, "predict", first=turn))
     for step in STEPS:
         in_turns(workers, step)
         keep(step, in_turns(workers, step, rounds))
+    return found
+
+
+def race_steps(workers, rounds):
+    """Times and memory of steps alone; memory is what a step adds to the idle process."""
+    found = Found()
+    in_turns(workers, "build")
+    found.keep("parameters", in_turns(workers, "parameters"), "parameters")
+    for step in STEPS:
+        in_turns(workers, step, 2)  # the first one traces
+        found.keep(f"{step} growth", in_turns(workers, f"memory {step}"), "growth")
+        found.keep(step, in_turns(workers, step, rounds))
     return found
 
 
@@ -150,7 +177,7 @@ def rows(case, workers, found):
     def ratio(kind, k):
         if k == 0:
             return ""
-        value = statistics.median(b / a for a, b in zip(*found[kind], strict=True))
+        value = found.ratio(kind)
         target = targets.get(kind)
         return f"{value:.2f}" + (f" {'≥' if value >= target else '<'} {target}" if target else "")
 
@@ -176,6 +203,27 @@ def rows(case, workers, found):
         yield f"| {' | '.join(cells)} |"
 
 
+def row(case, workers, found):
+    """The one line of a case that is built once."""
+    cells = [title(case), workers[1].versions]
+    for kind, (_, factor, form) in PAIRS.items():
+        cells.append(" / ".join(form.format(factor * statistics.median(v)) for v in found[kind]))
+        if kind != "parameters":
+            cells.append(f"{found.ratio(kind):.2f}")
+    return f"| {' | '.join(cells)} |"
+
+
+def head(builds):
+    """The name of a table and its first two lines."""
+    columns = COLUMNS
+    if not builds:
+        columns = ["case", "beside"]
+        for kind, (name, _, _) in PAIRS.items():
+            columns += [name] if kind == "parameters" else [name, "ratio"]
+    rule = f"| --- | --- {'| ---: ' * (len(columns) - 2)}|"
+    return "models" if builds else "steps", [f"| {' | '.join(columns)} |", rule]
+
+
 def cpu():
     """The processor's name and how many of it this process may use."""
     name = platform.processor() or platform.machine()
@@ -184,19 +232,22 @@ def cpu():
         found = re.search(r"model name\s*:\s*(.+)", info.read_text())
         name = found[1] if found else name
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {count} cores, Python {platform.python_version()}, float32"
+    cores = f"{count} core{'s' if count > 1 else ''}"
+    return f"{name}, {cores}, Python {platform.python_version()}, float32"
 
 
-def write(lines):
-    """Put rows into the page's table, in place of older rows of the same cases."""
-    before, rest = PAGE.read_text().split(BEGIN)
-    old, after = rest.split(END)
+def write(lines, builds):
+    """Put rows into their table of the page, in place of older rows of the same cases."""
+    name, first = head(builds)
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, rest = PAGE.read_text().split(begin)
+    old, after = rest.split(end)
     new = {line.split(" | ")[0] for line in lines}
     lines = lines + [line for line in old.splitlines() if line.split(" | ")[0] not in new]
     order = [f"| {title(case)}" for case in CASES.values()]
     kept = [line for name in order for line in lines if line.split(" | ")[0] == name]
-    table = "\n".join([f"{cpu()}.", "", *HEAD, *kept])
-    PAGE.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}")
+    table = "\n".join([f"{cpu()}.", "", *first, *kept])
+    PAGE.write_text(f"{before}{begin}\n\n{table}\n\n{end}{after}")
 
 
 def main():
@@ -218,17 +269,23 @@ def main():
     chosen = dict(pair.split("=", 1) for pair in options.python)
     firsts, rounds = (1, 3) if options.quick else (options.firsts, options.rounds)
 
-    print(f"{cpu()}\n")
-    print(*HEAD, sep="\n", flush=True)
+    print(cpu())
+    shown = None
     for name in options.case:
         case = CASES[name]
+        if case.builds != shown:
+            shown = case.builds
+            print("", *head(shown)[1], sep="\n", flush=True)
         pythons = sys.executable, interpreter(case.library, chosen, options.environments)
         libraries = "segzoo", case.library
         workers = [Worker(*pair, name) for pair in zip(pythons, libraries, strict=True)]
-        lines = list(rows(case, workers, race(workers, firsts, rounds)))
+        if case.builds:
+            lines = list(rows(case, workers, race(workers, firsts, rounds)))
+        else:
+            lines = [row(case, workers, race_steps(workers, rounds))]
         print(*lines, sep="\n", flush=True)
         if options.write:
-            write(lines)
+            write(lines, case.builds)
         for worker in workers:
             worker.close()
 

@@ -17,7 +17,8 @@ from tests.cases import MEASURED
 class Case:
     """A peer's model with its arguments, and the kind of batch on which both libraries run.
 
-    `targets` are the peer's time divided by segzoo's, of predict and of a training step.
+    `targets` are the peer's time divided by segzoo's, of predict and of a training step. `builds`
+    are cases whose builds and first calls are measured too.
     """
 
     title: str
@@ -28,6 +29,7 @@ class Case:
     peer_options: dict = field(default_factory=dict)
     targets: tuple[float | None, float | None] = (None, None)
     exclusive: bool = False  # classes exclude each other: softmax and its cross-entropy
+    builds: bool = True
 
 
 def _roofs(variant, library, peer, peer_options, targets, title=""):
@@ -55,18 +57,25 @@ def _streets(stride):
     )
 
 
-def _segformer(size, filters):
+def _smp(title, peer, shape=(2, 256, 256, 3), encoder="resnet50", **options):
     return Case(
-        title=f"SegFormer B{size}",
-        shape=(1, 512, 512, 3),
+        title=title,
+        shape=shape,
         classes=1,
         library="segmentation_models_pytorch",
-        peer="Segformer",
-        peer_options={
-            "encoder_name": f"mit_b{size}",
-            "encoder_weights": None,
-            "decoder_segmentation_channels": filters,
-        },
+        peer=peer,
+        peer_options={"encoder_name": encoder, "encoder_weights": None, **options},
+        builds=False,
+    )
+
+
+def _segformer(size, filters):
+    return _smp(
+        f"SegFormer B{size}",
+        "Segformer",
+        (1, 512, 512, 3),
+        f"mit_b{size}",
+        decoder_segmentation_channels=filters,
     )
 
 
@@ -131,6 +140,8 @@ CASES = {
         (1.0, None),
         title=", nearest upsampling",
     ),
+    "linknet-smp": _smp("LinkNet ResNet50", "Linknet"),
+    "fpn-smp": _smp("FPN ResNet50", "FPN"),
     "segformer-b0": _segformer(0, 256),
     "segformer-b2": _segformer(2, 768),
 }

@@ -11,6 +11,7 @@ import functools
 import gc
 import importlib
 import json
+import math
 import os
 import sys
 import time
@@ -59,6 +60,9 @@ class KerasSteps:
     def train(self):
         return float(self.model.train_on_batch(self.x, self.y))
 
+    def parameters(self):
+        return sum(math.prod(weight.shape) for weight in self.model.trainable_weights)
+
 
 class TorchSteps:
     """The same of a PyTorch model whose outputs are logits."""
@@ -91,6 +95,9 @@ class TorchSteps:
         loss.backward()
         self.optimizer.step()
         return loss.item()
+
+    def parameters(self):
+        return sum(weight.numel() for weight in self.model.parameters())
 
 
 def hub_deeplab(hub, shape, classes):
@@ -147,14 +154,25 @@ def steps_of(library, name):
     return KerasSteps(case, make, tf.keras), versions
 
 
-def peak_memory(step):
-    """The largest MiB that the process holds during a step; what it has freed is given back."""
+def memory(field):
+    """MiB of this process: VmRSS holds now, VmHWM is the largest since the last reset."""
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+
+
+def trim():
+    """Give back what has been freed."""
+    gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
+
+
+def peak_memory(step):
+    """The largest MiB that the process holds during a step."""
+    trim()
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
     step()
-    with open("/proc/self/status") as lines:
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    return memory("VmHWM")
 
 
 def main():
@@ -163,11 +181,16 @@ def main():
     os.dup2(2, 1)
     library, name = sys.argv[1:]
     steps, versions = steps_of(library, name)
+    trim()
+    idle = memory("VmRSS")
     print(json.dumps(versions), file=answers, flush=True)
     for line in sys.stdin:
-        command = line.strip()
+        command, *step = line.split()
         if command == "memory":
-            result = {"memory": peak_memory(steps.train)}
+            peak = peak_memory(getattr(steps, *step))
+            result = {"memory": peak, "growth": peak - idle}
+        elif command == "parameters":
+            result = {"parameters": steps.parameters()}
         else:
             # This thread's own time is Python's: of a first call, the tracing.
             start = time.perf_counter(), time.thread_time()
