@@ -65,7 +65,10 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
 
 # The layers of Keras that dilate, and ours in their place.
-KINDS = {keras.layers.Conv2D: Conv2D, keras.layers.DepthwiseConv2D: DepthwiseConv2D}
+KINDS: dict[type, type] = {
+    keras.layers.Conv2D: Conv2D,
+    keras.layers.DepthwiseConv2D: DepthwiseConv2D,
+}
 
 
 def _by_keras(inputs, kernel, padding, rates):
