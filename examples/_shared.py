@@ -12,17 +12,26 @@ from PIL import Image
 # ---------------------------------------------------------------- options, training, judgment
 
 
-def common_options(doc: str, **defaults) -> argparse.ArgumentParser:
-    """A parser with the options that all examples have."""
+HELP = {
+    "data": "the published data set; default: paint a small synthetic one",
+    "images": "number of synthetic images",
+    "epochs": "passes over the training images",
+    "size": "height of the images that the network sees",
+    "seed": "of the synthetic set and the training",
+}
+
+
+def common_options(doc: str, help: dict | None = None, **defaults) -> argparse.ArgumentParser:
+    """A parser with the options that all examples have; `help` replaces lines of `HELP`."""
     parser = argparse.ArgumentParser(
         description=doc.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add = parser.add_argument
-    add("--data", type=Path, help="the published data set; default: paint a small synthetic one")
-    add("--images", type=int, help="number of synthetic images")
-    add("--epochs", type=int, help="passes over the training images")
-    add("--size", type=int, help="height of the images that the network sees")
+    add, help = parser.add_argument, HELP | (help or {})
+    add("--data", type=Path, help=help["data"])
+    add("--images", type=int, help=help["images"])
+    add("--epochs", type=int, help=help["epochs"])
+    add("--size", type=int, help=help["size"])
     add("--batch-size", type=int, help="images in one training step")
     add("--backbone", help="a name from segzoo.backbones.names()")
     add(
@@ -31,7 +40,7 @@ def common_options(doc: str, **defaults) -> argparse.ArgumentParser:
         help="'none' trains from scratch; 'imagenet' (a download) is what real photographs want; "
         "or the path of a weights file",
     )
-    add("--seed", type=int, default=0, help="of the synthetic set and the training")
+    add("--seed", type=int, default=0, help=help["seed"])
     add("--output", type=Path, default=Path("output"), help="folder for the results")
     parser.set_defaults(**defaults)
     return parser

@@ -20,10 +20,12 @@ PROGRAMS = [
     "streets_fcn",
     "roofs_effnet_unet",
     "steel_deeplab",
+    "nuclei_unet",
 ]
 INSTALL = """\
 SEGZOO = "../.."  # where to install segzoo from: the path of a checkout, or a URL
 %pip install -q {SEGZOO} matplotlib scikit-image scipy"""
+FURTHER = {"nuclei_unet": "%pip install -q --no-deps stardist"}
 SETTING = "quick"
 SHARED = ("_shared", "_synthetic")
 OPTIONS = f"""\
@@ -119,10 +121,10 @@ def notebook(program: str) -> str:
     title, text = doc.split("\n", 1)
     text = re.sub(r"\n\n((?: {4}.*\n?)+)", r"\n\n```\n\1\n```", text)
     cells = [
-        cell("code", INSTALL),
+        cell("code", f"{INSTALL}\n{FURTHER.get(program, '')}"),
         cell("markdown", f"# {title}\n{textwrap.dedent(text)}"),
         cell("code", imports(imported, code)),
-        cell("markdown", "## Helpers\n\nOptions, pictures and the synthetic set."),
+        cell("markdown", "## Helpers\n\nWhat the examples share."),
         *(cell("code", source) for _, source in helpers.values()),
         cell("markdown", "## The program"),
         *(cell("code", source) for node, source in defined if bound(node) != ["main"]),

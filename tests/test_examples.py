@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.tree import DecisionTreeClassifier
 
 import segzoo
@@ -23,7 +24,7 @@ shared = importlib.import_module("_shared")
 synthetic = importlib.import_module("_synthetic")
 make_notebooks = importlib.import_module("make_notebooks")
 PROGRAMS = {name: importlib.import_module(name) for name in make_notebooks.PROGRAMS}
-flood, clouds, streets, roofs, steel = PROGRAMS.values()
+flood, clouds, streets, roofs, steel, nuclei = PROGRAMS.values()
 
 
 # ---------------------------------------------------------------- options
@@ -260,6 +261,34 @@ def test_cleaning_fills_holes_drops_specks_and_keeps_roofs_at_the_edge():
     np.testing.assert_array_equal(roofs.clean(rough), roof)
 
 
+def test_touching_nuclei_are_counted_one_by_one():
+    labels = np.zeros((24, 40), int)
+    labels[4:20, 4:20], labels[4:20, 20:36] = 1, 2
+    scores = np.eye(3)[nuclei.three_classes(labels)]
+    found = nuclei.by_network(scores)
+    assert nuclei.compare(labels, found) == {"dice": 1, "f1": 1, "found": 2, "wrong": 0}
+    scores[6:18, 18:22] = (0, 1, 0)  # a gap in the outline
+    merged = nuclei.compare(labels, nuclei.by_network(scores))
+    assert merged == {"dice": 1, "f1": 0, "found": 0, "wrong": 1}
+    nothing = nuclei.by_network(np.broadcast_to((1.0, 0.0, 0.0), (24, 40, 3)))
+    assert nuclei.compare(labels, nothing)["f1"] == 0
+
+
+def test_crops_of_nuclei_keep_image_and_classes_together():
+    image = 1 + np.arange(40.0 * 50).reshape(40, 50)
+    crops = nuclei.Crops(image, image.astype("uint16"), 10, 16, 4, seed=0)
+    assert len(crops) == 3 and crops[2][0].shape == (2, 16, 16, 1)
+    for crop, classes in zip(*crops[0], strict=True):
+        factor = crop[0, 0, 0] / classes[0, 0]
+        np.testing.assert_allclose(crop[..., 0], factor * classes, rtol=1e-5)
+
+
+def test_a_picture_that_is_not_installed_is_named_with_the_command(monkeypatch):
+    monkeypatch.setattr(nuclei, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match="pip install --no-deps stardist"):
+        nuclei.find_picture(None)
+
+
 # ---------------------------------------------------------------- notebooks
 
 
@@ -291,6 +320,24 @@ def test_notebook_defines_every_name_that_it_uses(program):
 
 
 # ---------------------------------------------------------------- one from end to end
+
+
+@pytest.mark.slow
+def test_nuclei_of_a_folder(tmp_path, capsys):
+    rng, labels = np.random.default_rng(0), np.zeros((64, 160), "uint16")
+    for number, column in enumerate(range(8, 150, 20), 1):
+        labels[20 + number : 40 - number, column : column + 12] = number
+    image = 20 + 90 * (labels > 0) + rng.normal(0, 5, labels.shape)
+    for name, pixels in {"image": image, "labels": labels}.items():
+        Image.fromarray(pixels.astype("uint16")).save(tmp_path / f"{name}.tif")
+    short = ["--quick", "--epochs", "1", "--images", "8", "--size", "48"]
+    nuclei.main([*short, "--data", str(tmp_path), "--output", str(tmp_path)])
+    assert (tmp_path / "nuclei.png").exists() and (tmp_path / "nuclei.keras").exists()
+    table = shared.read_csv(tmp_path / "scores.csv")
+    assert [row["method"] for row in table][-1] == "U-Net with outlines" and len(table) == 3
+    for row in table[:2]:  # what a threshold finds, it finds whole
+        assert int(row["found"]) > 0 and int(row["wrong"]) == 0
+    assert "held-out F1 of nuclei" in capsys.readouterr().out
 
 
 @pytest.mark.slow
