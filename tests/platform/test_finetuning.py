@@ -30,6 +30,7 @@ def changed(before, after):
     return [bool((a != b).any()) for a, b in zip(before, after, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("builder", ["UNet", "DeepLabV3Plus"])
 def test_freezing_holds_weights_and_statistics_until_a_reloaded_model_unfreezes(
     builder, rng, tmp_path

@@ -5,7 +5,7 @@ import pytest
 from tests.cases import TINY, each
 from tests.platform import precision
 
-QUICK = {"FPN": TINY["FPN"]}
+QUICK = {"UNet": TINY["UNet"]}
 
 
 @pytest.mark.parametrize("case", each("mixed precision", QUICK, TINY))
