@@ -52,7 +52,22 @@ LOSSES = {
     "Dice() + SkeletonRecall()": ("mask", "skeleton"),
     "BCEDice() + 0.1 * SkeletonRecall()": ("mask", "skeleton"),
 }
-COSTS = ("Dice()", "CenterlineDice()", "SkeletonRecall()", "BoundaryDistance()")
+COSTS = (
+    "BCEDice()",
+    "BinaryCrossentropy()",
+    "BinaryFocal()",
+    "Dice()",
+    "FocalTversky()",
+    "GeneralizedDice()",
+    "LogCoshDice()",
+    "LovaszHinge()",
+    "MCC()",
+    "OHEM(BinaryCrossentropy())",
+    "BoundaryF1()",
+    "BoundaryDistance()",
+    "CenterlineDice()",
+    "SkeletonRecall()",
+)
 STEPS, BATCH, SIZE, HELD_OUT = 120, 8, 64, (16, 128)
 
 
@@ -79,11 +94,12 @@ def pictures(count, size, seed):
     return np.stack(images), np.stack(masks)[..., None]
 
 
-def network():
+def network(classes=1):
     image = x = keras.Input((None, None, 1))
     for dilation in (1, 1, 2, 4, 8, 1):
         x = keras.layers.Conv2D(16, 3, padding="same", dilation_rate=dilation, activation="relu")(x)
-    return keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid")(x))
+    activation = "sigmoid" if classes == 1 else "softmax"
+    return keras.Model(image, keras.layers.Conv2D(classes, 1, activation=activation)(x))
 
 
 def scores(truth, guess):
@@ -141,14 +157,15 @@ def cost(text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", help="these losses alone")
+    parser.add_argument("--only", nargs="*", help="these losses alone; none: the costs alone")
     parser.add_argument("--cost", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.cost:
         print(json.dumps(cost(options.cost)))
         return
+    chosen = LOSSES if options.only is None else options.only
     print("| loss | Dice | precision | recall | lines | pieces | HD95 |\n" + "| --- " * 7 + "|")
-    for text in options.only or LOSSES:
+    for text in chosen:
         runs = np.array([train(text, LOSSES[text], seed) for seed in range(options.seeds)])
         mean, spread = runs.mean(axis=0), np.ptp(runs[:, 3])
         cells = [f"{v:.3f}" for v in mean[:3]] + [f"{mean[3]:.3f} ± {spread / 2:.3f}"]
