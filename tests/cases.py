@@ -43,6 +43,7 @@ MODELS = {
         small={"aspp_filters": 8, "dropout": 0.0},
         variants={"separable": {"separable": True, "output_stride": 16, "dropout": 0.1}},
         documented=('DeepLabV3("resnet50")',),
+        measured={"deeplab3-smp": 'DeepLabV3("resnet50")'},
     ),
     "DeepLabV3Plus": Row(
         small={"aspp_filters": 8, "low_level_filters": 5, "decoder_filters": 7, "dropout": 0.0},
@@ -104,16 +105,19 @@ MODELS = {
     "MANet": Row(
         small={"decoder_filters": (12, 10, 8, 6, 4), "attention_filters": 4, "reduction": 1},
         documented=('MANet("resnet50")',),
+        measured={"manet-smp": 'MANet("resnet50")'},
     ),
     "PAN": Row(
         small={"decoder_filters": 6},
         backbone="tiny-dilated",  # its pyramid halves the last map three times
         documented=('PAN("resnet50")',),
+        measured={"pan-smp": 'PAN("resnet50")'},
     ),
     "PSPNet": Row(
         small={"bin_sizes": (1, 2, 3), "decoder_filters": 6, "dropout": 0.0},
         variants={"auxiliary": {"auxiliary": 16, "dropout": 0.1}},
         documented=('PSPNet("resnet50")',),
+        measured={"pspnet-smp": 'PSPNet("resnet50", backbone_features=("conv3_block4_out",))'},
     ),
     "SegFormer": Row(
         small={"decoder_filters": 8, "dropout": 0.0},
@@ -123,7 +127,11 @@ MODELS = {
         },
         real="mitb0",
         documented=('SegFormer("mitb0")', 'SegFormer("mitb2")'),
-        measured={"segformer-b0": 'SegFormer("mitb0")', "segformer-b2": 'SegFormer("mitb2")'},
+        measured={
+            "segformer-b0": 'SegFormer("mitb0")',
+            "segformer-b2": 'SegFormer("mitb2")',
+            "segformer-b0-hub": 'SegFormer("mitb0")',
+        },
     ),
     "UNet": Row(
         small={"decoder_filters": (12, 10, 8, 6, 4)},
@@ -135,6 +143,7 @@ MODELS = {
             "gate": {"attention": "gate"},
         },
         documented=('UNet("mobilenetv2")', "UNet(None)", 'UNet("resnet50")'),
+        measured={"unet-smp": 'UNet("resnet50", upsampling="nearest")'},
     ),
     "UNet3Plus": Row(
         small={"skip_filters": 4},
@@ -166,6 +175,7 @@ MODELS = {
     "UPerNet": Row(
         small={"bin_sizes": (1, 2), "decoder_filters": 6, "dropout": 0.0},
         documented=('UPerNet("resnet50")', 'UPerNet("convnexttiny")'),
+        measured={"upernet-smp": 'UPerNet("resnet50", decoder_filters=256)'},
     ),
 }
 

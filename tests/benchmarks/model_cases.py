@@ -140,10 +140,24 @@ CASES = {
         (1.0, None),
         title=", nearest upsampling",
     ),
+    "unet-smp": _smp("UNet ResNet50, nearest upsampling", "Unet"),
     "linknet-smp": _smp("LinkNet ResNet50", "Linknet"),
     "fpn-smp": _smp("FPN ResNet50", "FPN"),
+    "pan-smp": _smp("PAN ResNet50", "PAN"),
+    "manet-smp": _smp("MANet ResNet50", "MAnet"),
+    "upernet-smp": _smp("UPerNet ResNet50, 256 channels", "UPerNet"),
+    "pspnet-smp": _smp("PSPNet on three stages of ResNet50", "PSPNet"),
+    "deeplab3-smp": _smp("DeepLabV3 ResNet50", "DeepLabV3"),
     "segformer-b0": _segformer(0, 256),
     "segformer-b2": _segformer(2, 768),
+    "segformer-b0-hub": Case(
+        title="SegFormer B0 (keras-hub)",
+        shape=(1, 512, 512, 3),
+        classes=1,
+        library="keras_hub",
+        peer="segformer",
+        builds=False,
+    ),
 }
 assert set(CASES) == set(MEASURED)
 FIRST_TARGET = 1.3  # of the first training step beside the notebooks' graphs

@@ -123,6 +123,28 @@ def hub_deeplab(hub, shape, classes):
     return hub.models.DeepLabV3ImageSegmenter(backbone, classes, activation="sigmoid")
 
 
+def hub_segformer(hub, shape, classes):
+    """keras-hub's SegFormer B0 as its documentation puts it together, with the sigmoid."""
+    encoder = hub.models.MiTBackbone(
+        image_shape=shape,
+        num_layers=4,
+        hidden_dims=[32, 64, 160, 256],
+        layerwise_depths=[2, 2, 2, 2],
+        layerwise_num_heads=[1, 2, 5, 8],
+        layerwise_sr_ratios=[8, 4, 2, 1],
+        layerwise_patch_sizes=[7, 3, 3, 3],
+        layerwise_strides=[4, 2, 2, 2],
+        max_drop_path_rate=0.1,
+    )
+    backbone = hub.models.SegFormerBackbone(image_encoder=encoder, projection_filters=256)
+    logits = hub.models.SegFormerImageSegmenter(backbone, classes)
+    keras = importlib.import_module("keras")
+    return keras.Model(logits.input, keras.ops.sigmoid(logits.output))
+
+
+HUB = {"deeplab": hub_deeplab, "segformer": hub_segformer}
+
+
 def maker(library, module, name):
     """A function that builds the model of the case `name` in a library."""
     case = CASES[name]
@@ -130,7 +152,7 @@ def maker(library, module, name):
     if library == "segzoo":
         return functools.partial(MEASURED[name], classes, shape, preprocessing=False)
     if library == "keras_hub":
-        return functools.partial(hub_deeplab, module, shape, classes)
+        return functools.partial(HUB[case.peer], module, shape, classes)
     own = {
         "notebook": {},
         "segmentation_models": {"input_shape": shape, "classes": classes},
