@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import json
 import pathlib
 import re
 import runpy
@@ -181,6 +182,18 @@ def test_the_table_of_losses_is_up_to_date():
     text = (DOCS / "losses.md").read_text(encoding="utf-8")
     page = runpy.run_path(str(DOCS / "generate_losses.py"))["page"]
     assert page(text) == text, "run: python docs/generate_losses.py"
+
+
+def test_the_gallery_is_up_to_date():
+    gallery = runpy.run_path(str(DOCS / "generate_gallery.py"))
+    text = (DOCS / "gallery.md").read_text()
+    assert gallery["page"](json.loads(gallery["TABLE"].read_text())) == text, (
+        "run: python docs/generate_gallery.py"
+    )
+    shown = {path.stem for path in gallery["EXAMPLES"].glob("[!_]*.py")} - {"make_notebooks"}
+    assert set(gallery["CARDS"]) == shown
+    for picture in gallery["IMAGES"].iterdir():
+        assert picture.stat().st_size <= 60_000, f"{picture.name} is too large"
 
 
 def test_the_table_of_models_has_every_row_and_counts_parameters_right():
