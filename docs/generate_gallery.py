@@ -140,12 +140,11 @@ HEAD = """\
 <!-- made by generate_gallery.py -->
 # Gallery
 
-The programs in `examples/`, what comes out of them on images that no training step has seen, and
-how long they take on one core of a server's CPU, from the import to the last picture. Nothing is
-downloaded: the coins are a photograph in scikit-image, the nuclei a micrograph in another package,
-and the others paint a small synthetic set in the layout of a real one, which `--data` puts in its
-place. `--quick` is a small and short setting, with images of about 64 pixels; without it the
-pictures are larger and the training longer.
+Programs in `examples/`, what comes out of them on images that no training step has seen, and how
+long they take on one core of a server's CPU, from the import to the last picture. Nothing is
+downloaded while they run: the coins are a photograph in scikit-image, the nuclei a micrograph in
+another package, and the others paint a small synthetic set in the layout of a real one, which
+`--data` puts in its place. `--quick` is a smaller and shorter setting.
 
 ```console
 pip install -e ".[examples]"

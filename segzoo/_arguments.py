@@ -24,18 +24,19 @@ ClassWeights = Sequence[float] | Mapping[int, float] | None
 Class = TypeVar("Class", bound=type)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# What other libraries call our arguments: an argument that is known, and how it is said here.
-_ELSEWHERE = {
-    "ignore_index": [("ignore_class", "`ignore_class`")],
-    "num_classes": [
-        ("classes", "`classes`"),
-        ("from_logits", "the number of channels of `y_pred`"),
-    ],
-    "class_indexes": [("class_weights", "`class_weights`, 0 for a class that does not count")],
-    "include_background": [("class_weights", "`class_weights={0: 0}`, a background of no weight")],
-    "weight": [("class_weights", "`class_weights`")],
-    "per_image": [("average", '`average="per_image"`')],
-    "reduction": [("average", "`average`")],
+# What other libraries call an argument: what it may be here, and how that is said.
+Elsewhere = Mapping[str, Mapping[str, str]]
+_ELSEWHERE: Elsewhere = {
+    "ignore_index": {"ignore_class": "`ignore_class`"},
+    "num_classes": {
+        "classes": "`classes`",
+        "from_logits": "the number of channels of `y_pred`",
+    },
+    "class_indexes": {"class_weights": "`class_weights`, 0 for a class that does not count"},
+    "include_background": {"class_weights": "`class_weights={0: 0}`, a background of no weight"},
+    "weight": {"class_weights": "`class_weights`"},
+    "per_image": {"average": '`average="per_image"`'},
+    "reduction": {"average": "`average`"},
 }
 
 
@@ -206,9 +207,7 @@ def spelled_out(cls: Class, meanings: Mapping[str, str]) -> Class:
 
     @functools.wraps(init)
     def checked(self: Any, *args: Any, **kwargs: Any) -> None:
-        for name in kwargs:
-            if name not in known:
-                raise TypeError(unknown_argument(cls.__name__, name, known))
+        refuse_unknown(cls.__name__, kwargs, known)
         init(self, *args, **kwargs)
 
     own = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), *known.values()]
@@ -241,21 +240,25 @@ def named(function: Function) -> Function:
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        for name in kwargs:
-            if name not in known:
-                raise TypeError(unknown_argument(function.__name__, name, known))
+        refuse_unknown(function.__name__, kwargs, known)
         return function(*args, **kwargs)
 
     return checked  # type: ignore[return-value]
 
 
-def unknown_argument(owner: str, name: str, known: Iterable[str]) -> str:
-    """Return the message for an argument that `owner` lacks: its name here, near ones, or all."""
+def refuse_unknown(
+    owner: str, given: Iterable[str], known: Iterable[str], elsewhere: Elsewhere = _ELSEWHERE
+) -> None:
+    """Raise TypeError for an argument that `owner` lacks: its name here, near ones, or all."""
     known = list(known)
-    ours = [words for argument, words in _ELSEWHERE.get(name, []) if argument in known]
-    if ours:
-        return f"`{owner}` has no argument `{name}`; here it is {ours[0]}"
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    if near:
-        return f"`{owner}` has no argument `{name}`; near: {', '.join(f'`{n}`' for n in near)}"
-    return f"`{owner}` has no argument `{name}`; it has {', '.join(f'`{n}`' for n in known)}"
+    for name in given:
+        if name in known:
+            continue
+        ours = [said for argument, said in elsewhere.get(name, {}).items() if argument in known]
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+        if ours:
+            hint = f"here it is {ours[0]}"
+        else:
+            listed = ", ".join(f"`{word}`" for word in near or known)
+            hint = f"near: {listed}" if near else f"it has {listed}"
+        raise TypeError(f"`{owner}` has no argument `{name}`; {hint}")

@@ -18,7 +18,7 @@ PUBLIC = [name for name in segzoo.__all__ if inspect.ismodule(getattr(segzoo, na
 # Who may import whom: one line for each package or file of `segzoo`. An edge that nothing uses is
 # an error, like one that is not here.
 EDGES = {
-    "models": {"backbones", "weights", "layers"},
+    "models": {"_arguments", "backbones", "weights", "layers"},
     "backbones": {"weights", "layers"},
     "weights": set(),
     "inference": {"layers"},

@@ -1,6 +1,5 @@
 """What every builder does with a call: it names near arguments, and checks those that all share."""
 
-import difflib
 import functools
 import inspect
 import os
@@ -9,13 +8,14 @@ from typing import Any, ParamSpec
 
 import keras
 
+from segzoo._arguments import flag, refuse_unknown
 from segzoo.layers._arguments import activation_function, items, regularizer
 from segzoo.weights.published import CHECKPOINTS
 
 P = ParamSpec("P")
 
-# What other libraries call our arguments; the first that a builder has is what it is here.
-_ELSEWHERE: dict[str, tuple[str, ...]] = {
+# What other libraries call an argument, and what it may be here.
+_NAMES = {
     "encoder_name": ("backbone", "variant"),
     "backbone_name": ("backbone", "variant"),
     "encoder_weights": ("backbone_weights",),
@@ -36,10 +36,10 @@ _ELSEWHERE: dict[str, tuple[str, ...]] = {
     "downsample_factor": ("output_stride",),
     "aux_params": ("auxiliary",),
 }
-_SENTENCES = {
-    "in_channels": "the last entry of `input_shape`",
-    "encoder_depth": "`backbone_features`, the maps to take",
-    "encoder_freeze": "`model.get_layer('backbone').trainable = False`",
+_ELSEWHERE = {word: {name: f"`{name}`" for name in ours} for word, ours in _NAMES.items()} | {
+    "in_channels": {"input_shape": "the last entry of `input_shape`"},
+    "encoder_depth": {"backbone_features": "`backbone_features`, the maps to take"},
+    "encoder_freeze": {"backbone_weights": "`model.get_layer('backbone').trainable = False`"},
 }
 
 
@@ -51,9 +51,7 @@ def builder(function: Callable[P, keras.Model]) -> Callable[P, keras.Model]:
 
     @functools.wraps(function)
     def build(*args: P.args, **kwargs: P.kwargs) -> keras.Model:
-        for argument in kwargs:
-            if argument not in known:
-                raise TypeError(_unknown(function.__name__, argument, known))
+        refuse_unknown(function.__name__, kwargs, known, _ELSEWHERE)
         given = {**dict(zip(known, args, strict=False)), **kwargs}
         for argument, check in _CHECKS.items():
             if argument in given:
@@ -68,13 +66,6 @@ def builder(function: Callable[P, keras.Model]) -> Callable[P, keras.Model]:
         return function(*args, **kwargs)
 
     return build
-
-
-def check_flag(argument: str, value: bool) -> bool:
-    """`value` as a bool, or ValueError: a text such as "no" would count as true."""
-    if type(value).__name__ not in ("bool", "bool_"):
-        raise ValueError(f"`{argument}` must be True or False, received {argument}={value!r}")
-    return bool(value)
 
 
 def _check_file(argument: str, value: Any) -> None:
@@ -125,20 +116,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "backbone_weights": _check_file,
     "backbone_features": _check_names,
     "weights": _check_file,
-    "preprocessing": check_flag,
+    "preprocessing": flag,
     "block_activation": activation_function,
     "kernel_regularizer": regularizer,
     "name": _check_name,
 }
-
-
-def _unknown(name: str, argument: str, known: list[str]) -> str:
-    ours = next((f"`{word}`" for word in _ELSEWHERE.get(argument, ()) if word in known), None)
-    ours = _SENTENCES.get(argument, ours)
-    if ours:
-        hint = f"here it is {ours}"
-    else:
-        near = difflib.get_close_matches(argument, known, n=3, cutoff=0.6)
-        listed = ", ".join(f"`{word}`" for word in near or known)
-        hint = f"did you mean {listed}?" if near else f"its arguments are {listed}"
-    return f"{name}() has no argument `{argument}`: {hint}"

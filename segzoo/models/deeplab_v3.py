@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 import keras
 
+from segzoo._arguments import flag
 from segzoo.layers._arguments import positive_int
 from segzoo.models._assembly import Network, check_option, check_rate, check_widths
 from segzoo.models._atrous import OUTPUT_STRIDES, atrous_pyramid
-from segzoo.models._builder import builder, check_flag
+from segzoo.models._builder import builder
 from segzoo.models._style import Style
 
 
@@ -102,7 +103,7 @@ def DeepLabV3(
     )
     output_stride = check_option("output_stride", output_stride, OUTPUT_STRIDES)
     aspp_filters = positive_int("aspp_filters", aspp_filters)
-    check_flag("separable", separable)
+    flag("separable", separable)
     dropout = check_rate("dropout", dropout)
     if aspp_dilations is not None:
         aspp_dilations = check_widths("aspp_dilations", aspp_dilations)

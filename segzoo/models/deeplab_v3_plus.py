@@ -13,11 +13,12 @@ from collections.abc import Sequence
 
 import keras
 
+from segzoo._arguments import flag
 from segzoo.layers._arguments import positive_int
 from segzoo.models import _published
 from segzoo.models._assembly import Network, check_option, check_rate, check_widths
 from segzoo.models._atrous import OUTPUT_STRIDES, atrous_pyramid
-from segzoo.models._builder import builder, check_flag
+from segzoo.models._builder import builder
 from segzoo.models._features import Features
 from segzoo.models._style import Style
 from segzoo.weights import published
@@ -135,7 +136,7 @@ def DeepLabV3Plus(
     )
     output_stride = check_option("output_stride", output_stride, OUTPUT_STRIDES)
     aspp_filters = positive_int("aspp_filters", aspp_filters)
-    check_flag("separable", separable)
+    flag("separable", separable)
     low_level_filters = positive_int("low_level_filters", low_level_filters)
     decoder_filters = positive_int("decoder_filters", decoder_filters)
     dropout = check_rate("dropout", dropout)

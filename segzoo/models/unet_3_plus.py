@@ -15,10 +15,11 @@ from collections.abc import Sequence
 
 import keras
 
+from segzoo._arguments import flag
 from segzoo.layers import ResizeLike
 from segzoo.layers._arguments import positive_int
 from segzoo.models._assembly import Network, check_widths
-from segzoo.models._builder import builder, check_flag
+from segzoo.models._builder import builder
 from segzoo.models._features import Features
 from segzoo.models._own_encoder import pooled_maps
 from segzoo.models._style import Style
@@ -148,7 +149,7 @@ def UNet3Plus(
     )
     widths = check_widths("filters", filters, least=2)
     skip_filters = positive_int("skip_filters", skip_filters)
-    check_flag("deep_supervision", deep_supervision)
+    flag("deep_supervision", deep_supervision)
     # The authors' convolutions keep their biases beside the normalization.
     style = Style(normalization, use_bias=True)
 

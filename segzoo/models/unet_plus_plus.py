@@ -20,9 +20,10 @@ from typing import Any
 
 import keras
 
+from segzoo._arguments import flag
 from segzoo.models._assembly import Network, check_option, check_rate, check_widths
 from segzoo.models._attention import ATTENTIONS, gate_skip, recalibrate
-from segzoo.models._builder import builder, check_flag
+from segzoo.models._builder import builder
 from segzoo.models._features import Features
 from segzoo.models._own_encoder import pooled_maps
 from segzoo.models._style import Style
@@ -181,7 +182,7 @@ def UNetPlusPlus(
     upsampling = check_option("upsampling", upsampling, UPSAMPLINGS)
     attention = check_option("attention", attention, ATTENTIONS)
     dropout = check_rate("dropout", dropout)
-    check_flag("deep_supervision", deep_supervision)
+    flag("deep_supervision", deep_supervision)
     widths = check_widths("filters", filters, least=2)
     style = Style(
         normalization, block_activation, kernel_regularizer=kernel_regularizer, use_bias=True

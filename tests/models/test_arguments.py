@@ -126,11 +126,11 @@ def test_an_argument_that_a_builder_has_not_names_the_near_ones(name):
 def test_the_words_of_other_libraries_are_translated(name, word, ours):
     with pytest.raises(TypeError) as error:
         BUILDERS[name](**{word: None})
-    assert str(error.value) == f"{name}() has no argument `{word}`: here it is {ours}"
+    assert str(error.value) == f"`{name}` has no argument `{word}`; here it is {ours}"
 
 
 def test_a_word_for_what_a_builder_has_not_is_not_translated():
-    with pytest.raises(TypeError, match=r"`decoder_attention_type`: (did you mean|its arguments)"):
+    with pytest.raises(TypeError, match=r"`decoder_attention_type`; (near|it has)"):
         models.FPN(decoder_attention_type="scse")
 
 

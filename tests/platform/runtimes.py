@@ -11,8 +11,6 @@ where those of other rows stay. `table` writes them into docs/deploy.md, between
 More than the tests need:
 
     pip install openvino jax
-    pip install --no-deps tensorflowjs tensorflow-hub tf-keras
-    npm install @tensorflow/tfjs  # and NODE_PATH=.../node_modules
 """
 
 import argparse
@@ -36,10 +34,7 @@ from tests.platform.export import litert_options
 
 PLACE = re.compile(r"(<!-- runtimes -->\n).*?(<!-- end of runtimes -->)", re.DOTALL)
 # Whose releases matter, beside Keras and TensorFlow.
-PACKAGES = (
-    *("onnx", "onnxruntime", "tf2onnx", "openvino"),
-    *("tensorflowjs", "jax"),
-)
+PACKAGES = ("onnx", "onnxruntime", "tf2onnx", "openvino", "jax")
 NODES = "ONNX nodes"
 SIZE = (128, 144)
 RECORD = pathlib.Path(__file__).with_suffix(".json")
@@ -183,36 +178,6 @@ def saved_model_from_jax(model, shape, folder):
     return _served(folder / "jax")
 
 
-# The converter imports a package that exists for some versions of TensorFlow alone, for models that
-# are decision forests.
-TO_TENSORFLOW_JS = """
-import sys, types
-sys.modules["tensorflow_decision_forests"] = types.ModuleType("tensorflow_decision_forests")
-from tensorflowjs.converters import convert_tf_saved_model
-convert_tf_saved_model(*sys.argv[1:])
-"""
-
-
-def tensorflow_js(model, shape, folder):
-    saved_model(model, shape, folder)
-    arguments = [str(folder / "served"), str(folder / "js")]
-    process([sys.executable, "-c", TO_TENSORFLOW_JS, *arguments])
-    script = str(pathlib.Path(__file__).with_name("runtimes.js"))
-    node = subprocess.Popen(
-        ["node", script, arguments[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-
-    def run(x):
-        node.stdin.write(np.array(x.shape, "int32").tobytes() + x.tobytes())
-        node.stdin.flush()
-        found = np.frombuffer(node.stdout.read(16), "int32")
-        if not len(found):
-            raise RuntimeError("Node ended")
-        return np.frombuffer(node.stdout.read(4 * int(found.prod())), "float32").reshape(found)
-
-    return run
-
-
 def process(command, **environment):
     """Run a command; its last line is the error's."""
     environment = {**os.environ, **environment}
@@ -225,7 +190,6 @@ FLOAT32 = {
     "ONNX Runtime": onnx_float32,
     "OpenVINO": openvino,
     "LiteRT": _litert("float32"),
-    "TensorFlow.js": tensorflow_js,
     "SavedModel": saved_model,
     "SavedModel from JAX": saved_model_from_jax,
 }
