@@ -46,6 +46,7 @@ def read_labels(y_true: Any, classes: int, ignored: tuple[int, ...]) -> Targets:
         values = ops.where(exact, whole, ops.full_like(whole, -0.5))  # which is nobody's label
     else:
         values = _as_integers(y_true)
+        ignored = _held(y_true.dtype, ignored)
     known = ops.logical_and(values >= 0, values < classes)
     void, valid = _is_any_of(values, ignored), None
     accounted = known
@@ -269,6 +270,15 @@ def _is_any_of(values: Any, candidates: Iterable[int]) -> Any:
         equal = values == ops.cast(candidate, dtype)
         found = equal if found is None else ops.logical_or(found, equal)
     return found
+
+
+def _held(dtype: Any, values: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the values that an integer of less than 32 bits can be; of other dtypes all."""
+    dtype = keras.backend.standardize_dtype(dtype)
+    if dtype not in ("int8", "uint8", "int16", "uint16"):
+        return values
+    limits = np.iinfo(dtype)
+    return tuple(value for value in values if limits.min <= value <= limits.max)
 
 
 def _as_integers(values: Any) -> Any:
