@@ -3,8 +3,10 @@
 On TensorFlow, `keras.ops.conv` with a dilation rate splits the map into phases and convolves those
 (SpaceToBatchND, Conv2D, BatchToSpaceND). The operation of TensorFlow knows dilation itself: it is
 faster, and a graph or an exported file of open size holds one dilated convolution instead of the
-arithmetic of the phases. Where TensorFlow has no gradient of it (a CPU without oneDNN), the
-backward pass goes the way of Keras.
+arithmetic of the phases. A CPU has no gradient of it without oneDNN, which TensorFlow switches on
+where it knows the CPU's vector instructions, and even then not for every convolution of a graph.
+So the gradient is written here: that of the map is a dilated convolution again, that of the kernel
+one matrix product for each tap. A GPU has its own.
 
 TensorFlow's dilated depthwise operation is no choice: under oneDNN its gradient is wrong, without
 oneDNN there is none. Depthwise convolutions go the way of Keras where the size is known, which
@@ -16,8 +18,6 @@ of an atrous pyramid on the 16x16 map of a 256x256 image is a 1x1 convolution at
 price. Depthwise it is worse, as Keras's way pads the map by r on every side and splits it into
 r * r phases: there rate 36 trains in 300 ms, and as its one tap in 8. The sums are the same.
 """
-
-import functools
 
 import keras
 import numpy as np
@@ -80,27 +80,46 @@ def _by_keras(inputs, kernel, padding, rates):
 def _by_tensorflow(inputs, kernel, padding, rates):
     # A variable is read here: a gradient of one's own takes tensors alone.
     inputs, kernel = ops.convert_to_tensor(inputs), tf.identity(ops.convert_to_tensor(kernel))
-
     # The margins in numbers: ONNX Runtime refuses dilation beside the word "same".
     margins = _margins(kernel, padding, rates)
+    if tf.config.list_physical_devices("GPU"):
+        return tf.nn.conv2d(inputs, kernel, 1, margins, dilations=list(rates))
+    return _convolve(inputs, kernel, margins, rates)
 
-    def forward(x, weights):
-        return tf.nn.conv2d(x, weights, strides=1, padding=margins, dilations=list(rates))
 
-    if _has_gradient(keras.backend.standardize_dtype(inputs.dtype)):
-        return forward(inputs, kernel)
+def _convolve(x, kernel, margins, rates):
+    """A dilated convolution with gradients of any order, of operations that every CPU has."""
 
     @tf.custom_gradient
-    def convolve(x, weights):
+    def convolve(x, kernel):
         def backward(upstream):
-            with tf.GradientTape() as tape:
-                tape.watch([x, weights])
-                y = _by_keras(x, weights, padding, rates)
-            return tape.gradient(y, [x, weights], upstream)
+            # What a pixel gave to its neighbors comes back from them: the mirrored kernel.
+            mirrored = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
+            reach = [0, *_reach(kernel, rates), 0]
+            back = [(n - low, n - high) for n, (low, high) in zip(reach, margins, strict=True)]
+            return (
+                _convolve(upstream, mirrored, back, rates),
+                _gradient_of_kernel(x, upstream, kernel, margins, rates),
+            )
 
-        return forward(x, weights), backward
+        return tf.nn.conv2d(x, kernel, 1, margins, dilations=list(rates)), backward
 
-    return convolve(inputs, kernel)
+    return convolve(x, kernel)
+
+
+def _gradient_of_kernel(x, upstream, kernel, margins, rates):
+    """For each tap the products of what it saw with what comes back, summed over the pixels."""
+    wide = tf.float32 if kernel.dtype.size < 4 else kernel.dtype
+    x, upstream = tf.cast(tf.pad(x, margins), wide), tf.cast(upstream, wide)
+    height, width = ops.shape(upstream)[1:3]
+    flat = tf.reshape(upstream, (-1, kernel.shape[3]))
+    products = []
+    for row, column in np.ndindex(*kernel.shape[:2]):
+        top, left = row * rates[0], column * rates[1]
+        seen = x[:, top : top + height, left : left + width]
+        seen = tf.reshape(seen, (-1, kernel.shape[2]))
+        products.append(tf.matmul(seen, flat, transpose_a=True))
+    return tf.cast(tf.reshape(tf.stack(products), kernel.shape), kernel.dtype)
 
 
 def _by_taps_is_better(inputs, kernel, rates) -> bool:
@@ -130,31 +149,13 @@ def _by_taps(inputs, kernel, padding, rates):
 
 def _margins(kernel, padding, rates):
     """How many zeros padding "same" puts around a map."""
-    reach = [(taps - 1) * rate for taps, rate in zip(kernel.shape, rates, strict=False)]
-    sides = [(n // 2, n - n // 2) if padding == "same" else (0, 0) for n in reach]
+    sides = [(n // 2, n - n // 2) if padding == "same" else (0, 0) for n in _reach(kernel, rates)]
     return [(0, 0), *sides, (0, 0)]
 
 
-@functools.cache
-def _has_gradient(dtype: str) -> bool:
-    """Whether TensorFlow differentiates its dilated convolution on this CPU, found by trying.
-
-    With oneDNN, the default on x86, it does; without, it says so and refuses.
-    """
-    options = {"strides": [1] * 4, "padding": "SAME", "dilations": [1, 2, 2, 1]}
-    # The operations themselves: no tape records within this scope.
-    with tf.init_scope(), tf.device("/CPU:0"):
-        x, kernel = tf.ones((1, 5, 5, 1), dtype), tf.ones((3, 3, 1, 1), dtype)
-        try:
-            tf.raw_ops.Conv2DBackpropInput(
-                input_sizes=[1, 5, 5, 1], filter=kernel, out_backprop=x, **options
-            )
-            tf.raw_ops.Conv2DBackpropFilter(
-                input=x, filter_sizes=[3, 3, 1, 1], out_backprop=x, **options
-            )
-        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
-            return False
-    return True
+def _reach(kernel, rates):
+    """From the first tap to the last, in pixels, down and across."""
+    return [(taps - 1) * rate for taps, rate in zip(kernel.shape, rates, strict=False)]
 
 
 def _seeing(kernel, sizes, rates):

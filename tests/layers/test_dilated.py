@@ -50,15 +50,15 @@ def test_blocks_of_fixed_and_of_open_size_agree(block, rng):
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize("rate", [2, 3, 6])
-def test_the_gradient_is_that_of_keras(rate, padding, rng):
+@pytest.mark.parametrize("rate, kernel", [(2, 3), (3, (3, 2)), (6, 3), ((4, 1), (3, 1))])
+def test_the_gradient_is_that_of_keras(rate, kernel, padding, rng):
     if keras.backend.backend() != "tensorflow":
         return  # other backends have one way only
     import tensorflow as tf
 
     x = tf.constant(rng.normal(size=(2, 15, 17, 3)).astype("float32"))
     options = {"padding": padding, "dilation_rate": rate}
-    ours, theirs = _dilated.Conv2D(4, 3, **options), keras.layers.Conv2D(4, 3, **options)
+    ours, theirs = _dilated.Conv2D(4, kernel, **options), keras.layers.Conv2D(4, kernel, **options)
     ours.build(x.shape)
     theirs.build(x.shape)
     theirs.set_weights(ours.get_weights())
@@ -70,6 +70,54 @@ def test_the_gradient_is_that_of_keras(rate, padding, rng):
         found.append(tape.gradient(loss, [x, layer.kernel.value]))
     for ours_, theirs_ in zip(*found, strict=True):
         np.testing.assert_allclose(ours_, theirs_, rtol=1e-4, atol=1e-4 * np.abs(theirs_).max())
+
+
+def test_the_gradient_of_the_gradient_is_that_of_keras(rng):
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    x, kernel = (rng.normal(size=size).astype("float32") for size in ((2, 7, 9, 2), (3, 3, 2, 4)))
+    tensors, found = [tf.constant(x), tf.constant(kernel)], []
+    for convolve in (_dilated._by_tensorflow, _dilated._by_keras):
+        with tf.GradientTape() as outer:
+            outer.watch(tensors)
+            with tf.GradientTape() as inner:
+                inner.watch(tensors)
+                value = tf.reduce_sum(convolve(*tensors, "same", (2, 3)) ** 3)
+            slopes = inner.gradient(value, tensors)
+            length = sum(tf.reduce_sum(slope**2) for slope in slopes)
+        found.append(outer.gradient(length, tensors))
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("xla", [False, True])
+def test_a_graph_of_the_gradient_has_no_phases_and_agrees_with_float32(xla, dtype, rng):
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    x, kernel = (rng.normal(size=size) for size in ((2, 9, 12, 3), (3, 3, 3, 4)))
+
+    def slopes(x, kernel):
+        y = tf.cast(_dilated._by_tensorflow(x, kernel, "same", (4, 4)), tf.float32)
+        return tf.gradients(tf.reduce_sum(y * y) / 2, [x, kernel])
+
+    step = tf.function(slopes, jit_compile=xla)
+    expected = step(tf.cast(x, "float32"), tf.cast(kernel, "float32"))
+    tensors = tf.cast(x, dtype), tf.cast(kernel, dtype)
+    if not xla:
+        graph = step.get_concrete_function(*tensors).graph
+        kinds = [op.type for op in graph.get_operations()]
+        assert kinds.count("Conv2D") == 2 and kinds.count("MatMul") == 9
+        assert not any("Space" in kind or "Backprop" in kind for kind in kinds)
+    tolerance = {"float32": 1e-6, "bfloat16": 2e-2, "float16": 4e-3}[dtype]
+    for got, exact in zip(step(*tensors), expected, strict=True):
+        assert got.dtype == dtype
+        got, exact = np.asarray(tf.cast(got, "float32")), np.asarray(exact)
+        np.testing.assert_allclose(got, exact, atol=tolerance * np.abs(exact).max())
 
 
 def test_a_graph_of_open_size_holds_one_dilated_convolution():
