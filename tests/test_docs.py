@@ -196,6 +196,7 @@ def test_the_gallery_is_up_to_date():
         assert picture.stat().st_size <= 60_000, f"{picture.name} is too large"
 
 
+@pytest.mark.slow
 def test_the_table_of_models_has_every_row_and_counts_parameters_right():
     """The cheapest rows of the measured table, built anew."""
     table = (DOCS / "models.md").read_text()

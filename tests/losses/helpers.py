@@ -90,13 +90,6 @@ def cases():
     return [(name, c) for name in CLASSES for c in (1, 3) if c > 1 or name not in SEVERAL_ONLY]
 
 
-def widest():
-    """Those cases, of a loss that takes several classes only that one by default."""
-    slow = [c == 1 and name not in SIGMOID for name, c in cases()]
-    marks = [[pytest.mark.slow] if mark else [] for mark in slow]
-    return [pytest.param(*case, marks=mark) for case, mark in zip(cases(), marks, strict=True)]
-
-
 def few(values, *quick, rest=(pytest.mark.slow,)):
     """Parameters for pytest: those of some losses by default, the `rest` in the slow tests."""
     names = [value if isinstance(value, str) else value[0] for value in values]

@@ -214,6 +214,7 @@ def test_a_sum_with_maps_has_the_gradients_of_its_parts(rng):
     assert traced(loss, joined(mask, map, lines), p)[0] == pytest.approx(value, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_maps_are_made_in_a_data_set_and_train_a_model(tmp_path, rng):
     import tensorflow as tf
 

@@ -14,7 +14,7 @@ from tests.losses import helpers
 from tests.losses.helpers import cases, data, gradient, make, run
 
 # test_hostile.py has every loss in a graph, of fixed size.
-GRAPHS = ("Dice", "BinaryFocal", "CategoricalCrossentropy", "LovaszSoftmax", "BoundaryF1")
+GRAPHS = ("Dice", "CategoricalCrossentropy")
 
 
 def small_model(classes, activation="auto"):

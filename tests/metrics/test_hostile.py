@@ -6,7 +6,7 @@ import pytest
 
 from segzoo import metrics
 from tests.cases import METRICS
-from tests.losses.test_hostile import at, fine, wrong
+from tests.losses.test_hostile import EMPTY, at, fine, wrong
 
 AVERAGES = ["macro", "micro", "weighted", "per_image", "micro_per_image", None]
 FUNCTIONS = [metrics.dice_coef, metrics.iou_score, metrics.f_score, metrics.boundary_f1_score]
@@ -68,9 +68,8 @@ def check(step, made, classes, dense):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize(
-    ("classes", "dense"), [(3, False), pytest.param(1, True, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("classes", "dense"), [(3, False), (1, True)])
 def test_a_wrong_batch_makes_every_class_nan_in_a_graph(classes, dense):
     made = every_metric(classes)
     check(compiled(made), made, classes, dense)
@@ -102,7 +101,7 @@ def test_a_wrong_batch_is_not_forgotten_until_the_reset():
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("shape", [(0, 4, 6), (2, 0, 6), (2, 4, 0)])
+@pytest.mark.parametrize("shape", EMPTY)
 def test_an_empty_batch_adds_nothing(shape):
     y, p, _ = fine(3, dense=False)
     averages = {"macro", "per_image", "micro_per_image"}

@@ -68,7 +68,7 @@ ODD = [(33, 67), (66, 45), (65, None)]
 PAIRS = [(size, 102 - size) for size in range(32, 71) if size not in (35, 51)]
 
 
-@pytest.mark.parametrize("name", ON_BACKBONE)
+@pytest.mark.parametrize("name", some(ON_BACKBONE, ("UNet", "FPN", "SegFormer")))
 def test_a_builder_is_the_same_network_at_odd_fixed_sizes(name):
     check_sizes(ON_BACKBONE[name], ODD[:1])
 

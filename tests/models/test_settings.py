@@ -22,7 +22,7 @@ PLACED = re.compile(
     r"(keras\.layers|ops)\.(\w*Conv2D\w*|\w*Pooling2D|ZeroPadding2D|Cropping2D|UpSampling2D"
     r"|(depthwise_|separable_)?conv(_transpose)?|(max|average)_pool|image\.\w+)"
 )
-slow = pytest.mark.slow
+slow, deep = pytest.mark.slow, [pytest.mark.slow, pytest.mark.deep]
 ROOT = pathlib.Path(segzoo.__file__).parent
 
 
@@ -98,7 +98,8 @@ print("equal:", len(sys.argv) - 1)
 
 
 @pytest.mark.parametrize(
-    "names", [pytest.param(QUICK, id="quick"), pytest.param(OTHERS, id="others", marks=slow)]
+    "names",
+    [pytest.param(QUICK, id="quick", marks=slow), pytest.param(OTHERS, id="others", marks=deep)],
 )
 def test_models_build_train_and_load_where_keras_is_set_to_channels_first(names, tmp_path, rng):
     paths = []
@@ -154,7 +155,8 @@ def floatx(request):
 
 
 @pytest.mark.parametrize(
-    "names", [pytest.param(["FPN"], id="quick"), pytest.param(NAMES, id="all", marks=slow)]
+    "names",
+    [pytest.param(["FPN"], id="quick", marks=slow), pytest.param(NAMES, id="all", marks=deep)],
 )
 def test_two_sizes_pass_through_a_model_whatever_floatx_is(names, floatx):
     for name in names:

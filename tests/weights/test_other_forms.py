@@ -181,7 +181,7 @@ CLASSES = {
 }
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", some(CLASSES, ("FCN",)))
 def test_another_number_of_classes_starts_the_classifier_alone(tmp_path, caplog, name):
     build, fresh = CLASSES[name]
     source = build(4)
