@@ -153,6 +153,7 @@ def main(argv=None) -> None:
         loss_weights=segzoo.losses.deep_supervision_weights(outputs),
         metrics=[[] for _ in range(outputs - 1)] + [[score]],
     )
+    model.optimizer.build(model.trainable_variables)  # or the first step is traced twice
     key = f"{model.output_names[-1]}_dice"
     before = model.evaluate(held_out, return_dict=True, verbose=0)[key]
     history = model.fit(train, validation_data=held_out, epochs=options.epochs).history

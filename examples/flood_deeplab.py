@@ -116,6 +116,7 @@ def main(argv=None) -> None:
         loss=segzoo.losses.BinaryCrossentropy() + segzoo.losses.Dice(),
         metrics=[segzoo.metrics.IoU(), segzoo.metrics.DiceScore()],
     )
+    model.optimizer.build(model.trainable_variables)  # or the first step is traced twice
     before = model.evaluate(*held_out, batch_size=options.batch_size, return_dict=True, verbose=0)
 
     # 3. Training, with pictures on the way.

@@ -121,6 +121,7 @@ def main(argv=None) -> None:
         loss=segzoo.losses.CategoricalCrossentropy() + segzoo.losses.Dice(),
         metrics=[segzoo.metrics.IoU()],
     )
+    model.optimizer.build(model.trainable_variables)  # or the first step is traced twice
     right = int(labels.shape[1] * TRAINED_ON)
     held_out = scene[None, : options.size, right : right + options.size]
     held_out_labels = labels[None, : options.size, right : right + options.size]

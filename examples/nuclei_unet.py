@@ -161,6 +161,7 @@ def main(argv=None) -> None:
         loss=segzoo.losses.CategoricalCrossentropy() + segzoo.losses.Dice(),
         metrics=[segzoo.metrics.IoU()],
     )
+    model.optimizer.build(model.trainable_variables)  # or the first step is traced twice
     whole = held_out[None, ..., None]
     before = compare(truth, by_network(model.predict(whole, verbose=0)[0]))
 

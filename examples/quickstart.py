@@ -117,6 +117,7 @@ def main() -> None:
         loss=segzoo.losses.BCEDice(),
         metrics=[segzoo.metrics.DiceScore(), segzoo.metrics.IoU()],
     )
+    model.optimizer.build(model.trainable_variables)  # or the first step is traced twice
     start = time.perf_counter()
     model.fit(train[0] / scale, train[1], batch_size=options.batch_size, epochs=options.epochs)
     seconds = time.perf_counter() - start

@@ -113,6 +113,7 @@ def main(argv=None) -> None:
         loss=loss,
         metrics=[segzoo.metrics.IoU(), *loss.parts],
     )
+    model.optimizer.build(model.trainable_variables)  # or the first step is traced twice
     before = model.evaluate(*held_out, batch_size=options.batch_size, return_dict=True, verbose=0)
     history = model.fit(
         images[:split],

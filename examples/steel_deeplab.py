@@ -118,6 +118,7 @@ def main(argv=None) -> None:
         loss=segzoo.losses.BCEDice(),
         metrics=[segzoo.metrics.DiceScore(multilabel=True)],
     )
+    model.optimizer.build(model.trainable_variables)  # or the first step is traced twice
     before = model.evaluate(held_out, return_dict=True, verbose=0)["dice_score"]
     best = str(options.output / "best.weights.h5")
     history = model.fit(

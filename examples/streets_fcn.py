@@ -97,6 +97,7 @@ def main(argv=None) -> None:
             loss=segzoo.losses.CategoricalCrossentropy() + 0.5 * segzoo.losses.Dice(),
             metrics=[segzoo.metrics.IoU(), segzoo.metrics.PixelAccuracy()],
         )
+        model.optimizer.build(model.trainable_variables)  # or the first step is traced twice
         if previous is None:
             before = model.evaluate(*held_out, return_dict=True, verbose=0)["iou"]
         print(f"\nFCN-{stride}s")
