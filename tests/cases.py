@@ -81,6 +81,7 @@ MODELS = {
             "b7": 'EffNetUNet("b7")',
             "b0-sm": 'EffNetUNet("b0", upsampling="nearest", decoder_dropout=0.0)',
             "b7-sm": 'EffNetUNet("b7", upsampling="nearest", decoder_dropout=0.0)',
+            "b0-smk": 'EffNetUNet("b0", upsampling="nearest", decoder_dropout=0.0)',
         },
     ),
     "FCN": Row(
@@ -94,13 +95,13 @@ MODELS = {
         small={"pyramid_filters": 8, "decoder_filters": 32, "dropout": 0.0},
         variants={"concat": {"merge": "concat", "dropout": 0.2}},
         documented=('FPN("resnet50")',),
-        measured={"fpn-smp": 'FPN("resnet50")'},
+        measured={"fpn-smp": 'FPN("resnet50")', "fpn-smk": 'FPN("resnet50")'},
     ),
     "LinkNet": Row(
         small={"final_filters": 5},
         variants={"dilated": {"backbone": "tiny-dilated"}},
         documented=('LinkNet("resnet50")',),
-        measured={"linknet-smp": 'LinkNet("resnet50")'},
+        measured={"linknet-smp": 'LinkNet("resnet50")', "linknet-smk": 'LinkNet("resnet50")'},
     ),
     "MANet": Row(
         small={"decoder_filters": (12, 10, 8, 6, 4), "attention_filters": 4, "reduction": 1},
@@ -117,7 +118,10 @@ MODELS = {
         small={"bin_sizes": (1, 2, 3), "decoder_filters": 6, "dropout": 0.0},
         variants={"auxiliary": {"auxiliary": 16, "dropout": 0.1}},
         documented=('PSPNet("resnet50")',),
-        measured={"pspnet-smp": 'PSPNet("resnet50", backbone_features=("conv3_block4_out",))'},
+        measured=dict.fromkeys(
+            ("pspnet-smp", "pspnet-smk"),
+            'PSPNet("resnet50", backbone_features=("conv3_block4_out",))',
+        ),
     ),
     "SegFormer": Row(
         small={"decoder_filters": 8, "dropout": 0.0},
@@ -143,7 +147,7 @@ MODELS = {
             "gate": {"attention": "gate"},
         },
         documented=('UNet("mobilenetv2")', "UNet(None)", 'UNet("resnet50")'),
-        measured={"unet-smp": 'UNet("resnet50", upsampling="nearest")'},
+        measured=dict.fromkeys(("unet-smp", "unet-smk"), 'UNet("resnet50", upsampling="nearest")'),
     ),
     "UNet3Plus": Row(
         small={"skip_filters": 4},

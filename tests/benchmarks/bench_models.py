@@ -1,15 +1,21 @@
 """Time and memory of segzoo's models beside their peers.
 
 For each case one worker process per library stays alive, and the two take turns (A B B A ...), so
-that a noisy machine slows them alike. A ratio is the peer's time divided by segzoo's, the median
-over pairs of neighboring calls: above 1 segzoo is faster. Builds and first calls are repeated too,
-each with a new model. Weights are random, the optimizer is SGD, the loss cross-entropy.
+that a noisy machine slows them alike. A ratio is the peer's number divided by segzoo's, the median
+over pairs of neighboring calls: above 1 segzoo is faster, or holds less. Builds and first steps are
+repeated too, each with a new model. Weights are random, the optimizer is Adam, the loss
+cross-entropy.
 
     python tests/benchmarks/bench_models.py [--case deeplab unetpp] [--rounds 7] [--write]
+    python tests/benchmarks/bench_models.py --backend jax torch --case unet-smp
 
 `notebook` is the notebooks' own network (`notebooks.py`), in this environment. The others run
 where they can be imported: in this environment, under the interpreter named by
 `--python keras_hub=PATH`, or in an environment made below `--environments` from `PINS`.
+`--backend` races segzoo on TensorFlow and segzoo on other backends instead.
+
+`--write` keeps what was found in `models.json` beside this file, where other rows stay, and makes
+the tables of docs/benchmarks.md from it.
 """
 
 import argparse
@@ -25,51 +31,39 @@ import sys
 import tempfile
 import venv
 
-from model_cases import CASES, FIRST_TARGET
+from model_cases import CASES
 
 HERE = pathlib.Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
+RECORD = HERE / "models.json"
+BACKENDS = {"jax": "JAX", "torch": "PyTorch"}
 # What each peer needs. segmentation_models is made for Keras 2, which TensorFlow 2.15 is the last
 # to bring, for Python up to 3.11. PyTorch may be its CPU build.
 PINS = {
     "keras_hub": ["keras-hub==0.32.*", "tensorflow"],
     "segmentation_models": ["segmentation-models==1.0.1", "tensorflow-cpu==2.15.*", "numpy<2"],
     "segmentation_models_pytorch": ["segmentation-models-pytorch==0.6.*"],
+    "segmodels_keras": ["segmodels-keras==0.1.0.dev13", "tensorflow"],
 }
-COLUMNS = (
-    "case",
-    "library",
-    "build, s",
-    "first predict, s",
-    "first train step, s",
-    "ratio",
-    "tracing, s",
-    "ratio",
-    "predict, ms",
-    "ratio",
-    "train step, ms",
-    "ratio",
-    "peak memory, MiB",
-    "ratio",
-)
-# Of the cases that are built once: segzoo's number / the other's.
-PAIRS = {
-    "parameters": ("parameters, M", 1e-6, "{:.1f}"),
+# What is measured: its name on the page, the factor from seconds, MiB or parameters, and its form.
+KINDS = {
+    "build": ("build, s", 1, "{:.1f}"),
+    "first": ("first step, s", 1, "{:.1f}"),
+    "first built": ("first step, optimizer built, s", 1, "{:.1f}"),
     "predict": ("predict, ms", 1e3, "{:.0f}"),
     "train": ("train step, ms", 1e3, "{:.0f}"),
-    "predict growth": ("predict, MiB", 1, "{:.0f}"),
-    "train growth": ("train step, MiB", 1, "{:.0f}"),
+    "memory": ("memory, MiB", 1, "{:.0f}"),
 }
-STEPS = ("predict", "train")
 
 
 class Worker:
     """A process that holds one library's model and answers commands with numbers."""
 
-    def __init__(self, python, library, case):
+    def __init__(self, python, library, case, backend=None):
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, it lives as long as the worker
         self.process = subprocess.Popen(
             [python, HERE / "model_worker.py", library, case],
+            env=os.environ | ({"KERAS_BACKEND": backend} if backend else {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
@@ -117,49 +111,47 @@ def in_turns(workers, command, rounds=1, first=0):
     return answers
 
 
-class Found(dict):
-    """Measurements: for every kind those of segzoo and those of the peer."""
+def race(workers, firsts, rounds):
+    """What both workers take for everything: a pair of lists for each kind."""
+    found = {}
 
-    def keep(self, kind, answers, key="time"):
-        """Append what both workers answered."""
-        for kept, new in zip(self.setdefault(kind, [[], []]), answers, strict=True):
+    def keep(kind, answers, key="time"):
+        for kept, new in zip(found.setdefault(kind, [[], []]), answers, strict=True):
             kept += [answer[key] for answer in new]
 
-    def ratio(self, kind):
-        """The peer's number divided by segzoo's, the median over pairs."""
-        return statistics.median(b / a for a, b in zip(*self[kind], strict=True))
-
-
-def race(workers, firsts, rounds):
-    """All measurements of a case."""
-    found = Found()
-    keep = found.keep
     for turn in range(firsts):
-        in_turns(workers, "clear")
-        keep("build", in_turns(workers, "build", first=turn))
-        first_train = in_turns(workers, "train", first=turn)
-        keep("first train", first_train)
-        keep("tracing", first_train, "tracing")
-        if turn == 0:  # before anything but training has left its traces in memory
-            in_turns(workers, "train")
-            keep("memory", in_turns(workers, "memory train"), "memory")
-        keep("first predict", in_turns(workers, "predict", first=turn))
-    for step in STEPS:
+        for kind, command in (("first built", "train_built"), ("first", "train")):
+            in_turns(workers, "clear")
+            keep("build", in_turns(workers, "build", first=turn))
+            keep(kind, in_turns(workers, command, first=turn))
+            if not turn and command == "train_built":  # before other models leave their traces
+                in_turns(workers, "train", 2)
+                keep("memory", in_turns(workers, "memory train"), "memory")
+    for step in ("train", "predict"):
         in_turns(workers, step)
         keep(step, in_turns(workers, step, rounds))
     return found
 
 
-def race_steps(workers, rounds):
-    """Times and memory of steps alone; memory is what a step adds to the idle process."""
-    found = Found()
-    in_turns(workers, "build")
-    found.keep("parameters", in_turns(workers, "parameters"), "parameters")
-    for step in STEPS:
-        in_turns(workers, step, 2)  # the first one traces
-        found.keep(f"{step} growth", in_turns(workers, f"memory {step}"), "growth")
-        found.keep(step, in_turns(workers, step, rounds))
-    return found
+def ratio(pair):
+    """The peer's number divided by segzoo's, the median over pairs."""
+    return statistics.median(b / a for a, b in zip(*pair, strict=True))
+
+
+def measure(name, workers, firsts, rounds):
+    """The record of a case: the medians of both sides, and the ratio, of each kind."""
+    found = race(workers, firsts, rounds)
+    return {
+        "case": title(CASES[name]),
+        "beside": workers[1].versions,
+        "versions": workers[0].versions,
+        "machine": cpu(),
+        "parameters": [worker("parameters")["parameters"] for worker in workers],
+        **{
+            kind: [*(statistics.median(side) for side in found[kind]), ratio(found[kind])]
+            for kind in KINDS
+        },
+    }
 
 
 def title(case):
@@ -168,60 +160,68 @@ def title(case):
     return f"{case.title}, {batch}, {case.classes} class{'es' if case.classes > 1 else ''}"
 
 
-def rows(case, workers, found):
-    """The two lines of the table: segzoo's, then the peer's with the ratios."""
-    targets = dict(zip(STEPS, case.targets, strict=True))
-    if case.library == "notebook":
-        targets |= {"first train": FIRST_TARGET, "tracing": FIRST_TARGET, "memory": 1.0}
-
-    def ratio(kind, k):
-        if k == 0:
-            return ""
-        value = found.ratio(kind)
-        target = targets.get(kind)
-        return f"{value:.2f}" + (f" {'≥' if value >= target else '<'} {target}" if target else "")
-
-    traced = case.library != "segmentation_models_pytorch"  # which runs eagerly
-    for k, worker in enumerate(workers):
-        middle = {kind: statistics.median(answers[k]) for kind, answers in found.items()}
-        cells = [
-            title(case),
-            worker.versions,
-            f"{middle['build']:.1f}",
-            f"{middle['first predict']:.1f}",
-            f"{middle['first train']:.1f}",
-            ratio("first train", k),
-            f"{middle['tracing']:.1f}" if traced or k == 0 else "",
-            ratio("tracing", k) if traced else "",
-            f"{1e3 * middle['predict']:.0f}",
-            ratio("predict", k),
-            f"{1e3 * middle['train']:.0f}",
-            ratio("train", k),
-            f"{middle['memory']:.0f}",
-            ratio("memory", k),
-        ]
-        yield f"| {' | '.join(cells)} |"
+def short_row(record):
+    """Ratios alone, of what decides."""
+    ratios = [f"{record[kind][2]:.2f}" for kind in KINDS]
+    return [record["case"].split(",")[0], record["beside"].split(",")[0], *ratios]
 
 
-def row(case, workers, found):
-    """The one line of a case that is built once."""
-    cells = [title(case), workers[1].versions]
-    for kind, (_, factor, form) in PAIRS.items():
-        cells.append(" / ".join(form.format(factor * statistics.median(v)) for v in found[kind]))
-        if kind != "parameters":
-            cells.append(f"{found.ratio(kind):.2f}")
-    return f"| {' | '.join(cells)} |"
+def long_row(record):
+    """Everything, segzoo's number / the other's."""
+    cells = [record["case"], record["beside"]]
+    cells.append(" / ".join(f"{count / 1e6:.1f}" for count in record["parameters"]))
+    for kind, (_, factor, form) in KINDS.items():
+        cells.append(" / ".join(form.format(factor * number) for number in record[kind][:2]))
+    return cells
 
 
-def head(builds):
-    """The name of a table and its first two lines."""
-    columns = COLUMNS
-    if not builds:
-        columns = ["case", "beside"]
-        for kind, (name, _, _) in PAIRS.items():
-            columns += [name] if kind == "parameters" else [name, "ratio"]
-    rule = f"| --- | --- {'| ---: ' * (len(columns) - 2)}|"
-    return "models" if builds else "steps", [f"| {' | '.join(columns)} |", rule]
+def backend_row(records):
+    """segzoo on TensorFlow / JAX / PyTorch, nothing where a backend has not been measured."""
+    known = list(records.values())
+    cells = [known[0]["case"]]
+    for kind, (_, factor, form) in KINDS.items():
+        numbers = [statistics.median(record[kind][0] for record in known)]
+        numbers += [records[b][kind][1] if b in records else None for b in BACKENDS]
+        cells.append(" / ".join("" if n is None else form.format(factor * n) for n in numbers))
+    return cells
+
+
+def table(heads, rows):
+    """A Markdown table whose numbers stand to the right."""
+    rule = ["---" if head in ("case", "beside") else "---:" for head in heads]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *rows))
+
+
+def tables(records):
+    """The tables of the page, by the name of their place."""
+    peers = [records[name] for name in CASES if name in records]
+    backends = {}
+    for key, record in records.items():
+        name, _, backend = key.partition("@")
+        if backend:
+            backends.setdefault(name, {})[backend] = record
+    names = [name for name, _, _ in KINDS.values()]
+    return {
+        "ratios": table(
+            ["case", "beside", *(KINDS[kind][0].rsplit(",", 1)[0] for kind in KINDS)],
+            map(short_row, peers),
+        ),
+        "models": table(["case", "beside", "parameters, M", *names], map(long_row, peers)),
+        "backends": table(
+            ["case", *names], [backend_row(backends[name]) for name in CASES if name in backends]
+        ),
+    }
+
+
+def write(records):
+    """Put the tables into their places on the page."""
+    page = PAGE.read_text()
+    for name, text in tables(records).items():
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        before, rest = page.split(begin)
+        after = rest.split(end)[1]
+        page = f"{before}{begin}\n\n{text}\n\n{end}{after}"
+    PAGE.write_text(page)
 
 
 def cpu():
@@ -234,20 +234,6 @@ def cpu():
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = f"{count} core{'s' if count > 1 else ''}"
     return f"{name}, {cores}, Python {platform.python_version()}, float32"
-
-
-def write(lines, builds):
-    """Put rows into their table of the page, in place of older rows of the same cases."""
-    name, first = head(builds)
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, rest = PAGE.read_text().split(begin)
-    old, after = rest.split(end)
-    new = {line.split(" | ")[0] for line in lines}
-    lines = lines + [line for line in old.splitlines() if line.split(" | ")[0] not in new]
-    order = [f"| {title(case)}" for case in CASES.values()]
-    kept = [line for name in order for line in lines if line.split(" | ")[0] == name]
-    table = "\n".join([f"{cpu()}.", "", *first, *kept])
-    PAGE.write_text(f"{before}{begin}\n\n{table}\n\n{end}{after}")
 
 
 def main():
@@ -264,30 +250,30 @@ def main():
         default=pathlib.Path(tempfile.gettempdir()) / "segzoo_bench",
         help="where environments of peers are made and looked for",
     )
-    parser.add_argument("--write", action="store_true", help="put the rows into docs/benchmarks.md")
+    parser.add_argument("--backend", nargs="+", default=[], choices=BACKENDS)
+    parser.add_argument("--write", action="store_true", help="keep the rows, and make the tables")
     options = parser.parse_args()
     chosen = dict(pair.split("=", 1) for pair in options.python)
     firsts, rounds = (1, 3) if options.quick else (options.firsts, options.rounds)
 
     print(cpu())
-    shown = None
     for name in options.case:
-        case = CASES[name]
-        if case.builds != shown:
-            shown = case.builds
-            print("", *head(shown)[1], sep="\n", flush=True)
-        pythons = sys.executable, interpreter(case.library, chosen, options.environments)
-        libraries = "segzoo", case.library
-        workers = [Worker(*pair, name) for pair in zip(pythons, libraries, strict=True)]
-        if case.builds:
-            lines = list(rows(case, workers, race(workers, firsts, rounds)))
-        else:
-            lines = [row(case, workers, race_steps(workers, rounds))]
-        print(*lines, sep="\n", flush=True)
-        if options.write:
-            write(lines, case.builds)
-        for worker in workers:
-            worker.close()
+        for backend in options.backend or [None]:
+            library = "segzoo" if backend else CASES[name].library
+            python = interpreter(backend or library, chosen, options.environments)
+            workers = [
+                Worker(sys.executable, "segzoo", name, "tensorflow"),
+                Worker(python, library, name, backend),
+            ]
+            record = measure(name, workers, firsts, rounds)
+            for worker in workers:
+                worker.close()
+            print(name, backend or library, json.dumps(record, indent=1), flush=True)
+            if options.write:
+                records = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+                records[f"{name}@{backend}" if backend else name] = record
+                RECORD.write_text(json.dumps(dict(sorted(records.items())), indent=1) + "\n")
+                write(records)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,7 @@ from tests.cases import MEASURED
 
 @dataclass(frozen=True)
 class Case:
-    """A peer's model with its arguments, and the kind of batch on which both libraries run.
-
-    `targets` are the peer's time divided by segzoo's, of predict and of a training step. `builds`
-    are cases whose builds and first calls are measured too.
-    """
+    """A peer's model with its arguments, and the kind of batch on which both libraries run."""
 
     title: str
     shape: tuple[int, int, int, int]
@@ -27,12 +23,10 @@ class Case:
     library: str
     peer: str
     peer_options: dict = field(default_factory=dict)
-    targets: tuple[float | None, float | None] = (None, None)
     exclusive: bool = False  # classes exclude each other: softmax and its cross-entropy
-    builds: bool = True
 
 
-def _roofs(variant, library, peer, peer_options, targets, title=""):
+def _roofs(variant, library, peer, peer_options, title=""):
     return Case(
         title=f"EffNetUNet {variant.upper()}{title}",
         shape=(2, 256, 256, 3),
@@ -40,7 +34,6 @@ def _roofs(variant, library, peer, peer_options, targets, title=""):
         library=library,
         peer=peer,
         peer_options=peer_options,
-        targets=targets,
     )
 
 
@@ -52,7 +45,6 @@ def _streets(stride):
         library="notebook",
         peer="streets_fcn",
         peer_options={"stride": stride},
-        targets=(1.05, 1.05),
         exclusive=True,
     )
 
@@ -65,7 +57,6 @@ def _smp(title, peer, shape=(2, 256, 256, 3), encoder="resnet50", **options):
         library="segmentation_models_pytorch",
         peer=peer,
         peer_options={"encoder_name": encoder, "encoder_weights": None, **options},
-        builds=False,
     )
 
 
@@ -79,6 +70,17 @@ def _segformer(size, filters):
     )
 
 
+def _segmodels(title, peer, shape=(2, 256, 256, 3), encoder="resnet50", **options):
+    return Case(
+        title=title,
+        shape=shape,
+        classes=1,
+        library="segmodels_keras",
+        peer=peer,
+        peer_options={"backbone_name": encoder, "encoder_weights": None, **options},
+    )
+
+
 CASES = {
     "deeplab": Case(
         title="DeepLabV3+ ResNet50, inner taps",
@@ -86,7 +88,6 @@ CASES = {
         classes=1,
         library="notebook",
         peer="flood_deeplab",
-        targets=(1.25, 1.25),
     ),
     "deeplab-smp": Case(
         title="DeepLabV3+ ResNet50, output stride 16, separable",
@@ -95,7 +96,6 @@ CASES = {
         library="segmentation_models_pytorch",
         peer="DeepLabV3Plus",
         peer_options={"encoder_name": "resnet50", "encoder_weights": None},
-        targets=(1.0, 1.0),
     ),
     "deeplab-hub": Case(
         title="DeepLabV3+ ResNet50, output stride 32",
@@ -110,7 +110,6 @@ CASES = {
         classes=4,
         library="notebook",
         peer="steel_deeplab",
-        targets=(1.0, 1.0),
     ),
     "unetpp": Case(
         title="UNet++",
@@ -118,18 +117,16 @@ CASES = {
         classes=4,
         library="notebook",
         peer="clouds_unet_plus_plus",
-        targets=(1.15, 1.15),
     ),
     "fcn8": _streets(8),
     "fcn32": _streets(32),
-    "b0": _roofs("b0", "notebook", "roofs_effnet_unet", {"variant": "B0"}, (1.1, 1.1)),
-    "b7": _roofs("b7", "notebook", "roofs_effnet_unet", {"variant": "B7"}, (1.1, 1.1)),
+    "b0": _roofs("b0", "notebook", "roofs_effnet_unet", {"variant": "B0"}),
+    "b7": _roofs("b7", "notebook", "roofs_effnet_unet", {"variant": "B7"}),
     "b0-sm": _roofs(
         "b0",
         "segmentation_models",
         "Unet",
         {"backbone_name": "efficientnetb0", "encoder_weights": None},
-        (1.0, None),
         title=", nearest upsampling",
     ),
     "b7-sm": _roofs(
@@ -137,7 +134,6 @@ CASES = {
         "segmentation_models",
         "Unet",
         {"backbone_name": "efficientnetb7", "encoder_weights": None},
-        (1.0, None),
         title=", nearest upsampling",
     ),
     "unet-smp": _smp("UNet ResNet50, nearest upsampling", "Unet"),
@@ -148,6 +144,11 @@ CASES = {
     "upernet-smp": _smp("UPerNet ResNet50, 256 channels", "UPerNet"),
     "pspnet-smp": _smp("PSPNet on three stages of ResNet50", "PSPNet"),
     "deeplab3-smp": _smp("DeepLabV3 ResNet50", "DeepLabV3"),
+    "unet-smk": _segmodels("UNet ResNet50, nearest upsampling", "Unet"),
+    "b0-smk": _segmodels("EffNetUNet B0, nearest upsampling", "Unet", encoder="efficientnetb0"),
+    "fpn-smk": _segmodels("FPN ResNet50", "FPN", pyramid_aggregation="sum"),
+    "linknet-smk": _segmodels("LinkNet ResNet50", "Linknet", decoder_block_type="transpose"),
+    "pspnet-smk": _segmodels("PSPNet on three stages of ResNet50", "PSPNet", (2, 240, 240, 3)),
     "segformer-b0": _segformer(0, 256),
     "segformer-b2": _segformer(2, 768),
     "segformer-b0-hub": Case(
@@ -156,8 +157,6 @@ CASES = {
         classes=1,
         library="keras_hub",
         peer="segformer",
-        builds=False,
     ),
 }
 assert set(CASES) == set(MEASURED)
-FIRST_TARGET = 1.3  # of the first training step beside the notebooks' graphs
