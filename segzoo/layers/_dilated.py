@@ -82,7 +82,7 @@ def _by_tensorflow(inputs, kernel, padding, rates):
     inputs, kernel = ops.convert_to_tensor(inputs), tf.identity(ops.convert_to_tensor(kernel))
     # The margins in numbers: ONNX Runtime refuses dilation beside the word "same".
     margins = _margins(kernel, padding, rates)
-    if tf.config.list_physical_devices("GPU"):
+    if tf.config.get_visible_devices("GPU"):
         return tf.nn.conv2d(inputs, kernel, 1, margins, dilations=list(rates))
     return _convolve(inputs, kernel, margins, rates)
 

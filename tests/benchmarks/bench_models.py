@@ -138,6 +138,11 @@ def ratio(pair):
     return statistics.median(b / a for a, b in zip(*pair, strict=True))
 
 
+def rounded(number):
+    """Six digits: more than the machine repeats, and none that the page rounds twice."""
+    return float(f"{number:.6g}")
+
+
 def measure(name, workers, firsts, rounds):
     """The record of a case: the medians of both sides, and the ratio, of each kind."""
     found = race(workers, firsts, rounds)
@@ -148,8 +153,8 @@ def measure(name, workers, firsts, rounds):
         "machine": cpu(),
         "parameters": [worker("parameters")["parameters"] for worker in workers],
         **{
-            kind: [*(statistics.median(side) for side in found[kind]), ratio(found[kind])]
-            for kind in KINDS
+            kind: [rounded(statistics.median(side)) for side in pair] + [rounded(ratio(pair))]
+            for kind, pair in found.items()
         },
     }
 
@@ -201,8 +206,10 @@ def tables(records):
         if backend:
             backends.setdefault(name, {})[backend] = record
     names = [name for name, _, _ in KINDS.values()]
+    machines = "; ".join(sorted({record["machine"] for record in records.values()}))
     return {
-        "ratios": table(
+        "ratios": f"{machines}.\n\n"
+        + table(
             ["case", "beside", *(KINDS[kind][0].rsplit(",", 1)[0] for kind in KINDS)],
             map(short_row, peers),
         ),
@@ -272,7 +279,10 @@ def main():
             if options.write:
                 records = json.loads(RECORD.read_text()) if RECORD.exists() else {}
                 records[f"{name}@{backend}" if backend else name] = record
-                RECORD.write_text(json.dumps(dict(sorted(records.items())), indent=1) + "\n")
+                lines = (
+                    f"{json.dumps(key)}: {json.dumps(records[key])}" for key in sorted(records)
+                )
+                RECORD.write_text("{\n" + ",\n".join(lines) + "\n}\n")
                 write(records)
 
 

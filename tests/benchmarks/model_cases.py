@@ -5,6 +5,7 @@ worker reads it, whatever library it holds. Weights are random everywhere, and n
 input is left out on both sides.
 """
 
+import functools
 import pathlib
 import sys
 from dataclasses import dataclass, field
@@ -49,15 +50,19 @@ def _streets(stride):
     )
 
 
-def _smp(title, peer, shape=(2, 256, 256, 3), encoder="resnet50", **options):
+def _beside(library, keyword, title, peer, shape=(2, 256, 256, 3), encoder="resnet50", **options):
     return Case(
         title=title,
         shape=shape,
         classes=1,
-        library="segmentation_models_pytorch",
+        library=library,
         peer=peer,
-        peer_options={"encoder_name": encoder, "encoder_weights": None, **options},
+        peer_options={keyword: encoder, "encoder_weights": None, **options},
     )
+
+
+_smp = functools.partial(_beside, "segmentation_models_pytorch", "encoder_name")
+_segmodels = functools.partial(_beside, "segmodels_keras", "backbone_name")
 
 
 def _segformer(size, filters):
@@ -67,17 +72,6 @@ def _segformer(size, filters):
         (1, 512, 512, 3),
         f"mit_b{size}",
         decoder_segmentation_channels=filters,
-    )
-
-
-def _segmodels(title, peer, shape=(2, 256, 256, 3), encoder="resnet50", **options):
-    return Case(
-        title=title,
-        shape=shape,
-        classes=1,
-        library="segmodels_keras",
-        peer=peer,
-        peer_options={"backbone_name": encoder, "encoder_weights": None, **options},
     )
 
 
