@@ -71,7 +71,8 @@ def test_odd_sizes_fit_whatever_the_padding_of_the_backbone(case, rng):
     x = case.images(rng, 1, *size, 3)
     static, dynamic = case(3, (*size, 3), activation=None), case(3, activation=None)
     dynamic.set_weights(static.get_weights())
-    a, b = numpy(static(x))[0], dynamic.predict(x, verbose=0)
+    # Both in a graph: op by op, attention lets the rounding of MANet's 3e-5 through.
+    a, b = static.predict(x, verbose=0), dynamic.predict(x, verbose=0)
     assert a.shape == (1, *size, 3)
     np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(a).max())
 

@@ -39,7 +39,10 @@ def test_two_mirrored_replicas_give_the_figures_of_one_device():
 
 @pytest.mark.slow
 def test_a_replica_without_an_image_of_the_last_batch_changes_no_score():
-    out = run("-m", "tests.platform.replicas", "remainder", "DeepLabV3Plus")
+    # oneDNN gives a convolution of no image its input's shape, and the next one is refused.
+    out = run(
+        "-m", "tests.platform.replicas", "remainder", "DeepLabV3Plus", TF_ENABLE_ONEDNN_OPTS="0"
+    )
     assert out.count("one device and two agree") == 1
 
 
