@@ -98,17 +98,22 @@ def versions(*more):
 
 
 def table(records):
-    """Properties by builders, in Markdown, and the versions below."""
+    """Properties and their outcomes, in Markdown, and the versions below."""
     rows, tried = {}, []
     for record in records:
         for title, outcomes in record["outcomes"].items():
             rows.setdefault(title, {}).update(outcomes)
         tried += [version for version in record["versions"] if version not in tried]
-    lines = ["| | " + " | ".join(f"`{name}`" for name in FIRST) + " |"]
-    lines.append("| --- |" + " --- |" * len(FIRST))
+    lines = ["| tried | outcome |", "| --- | --- |"]
     for title, outcomes in rows.items():
-        cells = (outcomes.get(name, "not tried") for name in FIRST)
-        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+        alike = {}
+        for name in FIRST:
+            alike.setdefault(outcomes.get(name, "not tried"), []).append(f"`{name}`")
+        cells = (
+            f"{outcome}: {'every builder' if len(names) == len(FIRST) else ', '.join(names)}"
+            for outcome, names in sorted(alike.items())
+        )
+        lines.append(f"| {title} | {'<br>'.join(cells)} |")
     return "\n".join([*lines, "", "Tried on " + ", ".join(tried) + "."])
 
 

@@ -8,9 +8,12 @@
 Keras, a few minutes a builder on one core; the figures go into `runtimes.json` beside this file,
 where those of other rows stay. `table` writes them into docs/deploy.md, between two comments.
 
-More than the tests need:
+More than the tests need, the converter in an environment of its own that is on the PATH:
 
     pip install openvino jax
+    pip install tensorflowjs "ydf<0.14"
+    npm install @tensorflow/tfjs-core @tensorflow/tfjs-converter @tensorflow/tfjs-backend-cpu
+    NODE_PATH=node_modules python -m tests.platform.runtimes try --runtimes TensorFlow.js
 """
 
 import argparse
@@ -154,11 +157,38 @@ def _served(folder):
     return lambda x: served.serve(x).numpy()
 
 
-def saved_model(model, shape, folder):
+def _export(model, shape, folder):
     path = folder / "served"
     if not path.exists():
         model.export(path, format="tf_saved_model", verbose=False, input_signature=signature(shape))
-    return _served(path)
+    return path
+
+
+def saved_model(model, shape, folder):
+    return _served(_export(model, shape, folder))
+
+
+def tensorflow_js(model, shape, folder):
+    served, web = str(_export(model, shape, folder)), str(folder / "web")
+    process(["tensorflowjs_converter", "--input_format=tf_saved_model", served, web])
+    node = subprocess.Popen(
+        ["node", pathlib.Path(__file__).with_suffix(".js"), web],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def run(x):
+        x.tofile(folder / "images.bin")
+        node.stdin.write(json.dumps([str(folder / "images.bin"), x.shape, f"{folder}/scores.bin"]))
+        node.stdin.write("\n")
+        node.stdin.flush()
+        shape = json.loads(node.stdout.readline() or '"stopped"')
+        if isinstance(shape, str):
+            raise RuntimeError(shape)
+        return np.fromfile(folder / "scores.bin", "float32").reshape(shape)
+
+    return run
 
 
 ON_JAX = """
@@ -192,6 +222,7 @@ FLOAT32 = {
     "LiteRT": _litert("float32"),
     "SavedModel": saved_model,
     "SavedModel from JAX": saved_model_from_jax,
+    "TensorFlow.js": tensorflow_js,
 }
 SMALLER = {
     "ONNX Runtime, float16": onnx_float16,
