@@ -57,7 +57,9 @@ PROPERTIES = {
     "MirroredStrategy": replicas("mirrored"),
     "MultiWorkerMirroredStrategy, own loop": replicas("workers"),
     "DataParallel on JAX": replicas(
-        "jax", KERAS_BACKEND="jax", XLA_FLAGS="--xla_force_host_platform_device_count=2"
+        "jax",
+        KERAS_BACKEND="jax",
+        XLA_FLAGS="--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
     ),
 }
 
