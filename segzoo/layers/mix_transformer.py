@@ -261,7 +261,8 @@ class EfficientSelfAttention(keras.layers.Layer):
 
     def _check_size(self, shape) -> None:
         least = (self.reduction - 1) * self.dilation_rate + 1
-        if any(size is not None and size < least for size in shape[1:3]):
+        # Sizes may also be symbols, where a model of open size is exported.
+        if any(isinstance(size, int) and size < least for size in shape[1:3]):
             raise ValueError(
                 f"{self.name!r} reduces its map by {self.reduction}, so the map must have at least "
                 f"{least} rows and columns; received a map of shape {tuple(shape)}"
