@@ -186,8 +186,9 @@ class CropLike(keras.layers.Layer):
         height, width = size_of(reference)
         if _static(height, width, *x.shape[1:3]) and (height, width) == tuple(x.shape[1:3]):
             return x
-        k = self.offset
-        return x[:, k : k + height, k : k + width, :]
+        k, (batch, _, _, channels) = self.offset, ops.shape(x)
+        # Not `x[:, k : k + height, k : k + width]`, whose open ends an ONNX file computes in float.
+        return ops.slice(x, (0, k, k, 0), (batch, height, width, channels))
 
     def compute_output_shape(self, x_shape, reference_shape):
         return (x_shape[0], *reference_shape[1:3], x_shape[3])

@@ -1,11 +1,12 @@
 """Exported models give Keras's numbers in other runtimes; .ci/matrix tries every combination."""
 
 import keras
+import numpy as np
 import pytest
 
 import segzoo
-from tests.cases import TINY, each
-from tests.platform import coins, export
+from tests.cases import SMALL, TINY, each
+from tests.platform import coins, export, runtimes
 
 QUICK = {"UNet": TINY["UNet"]}
 
@@ -21,6 +22,16 @@ def test_saved_models_of_every_builder_load_with_tensorflow_alone(tmp_path):
 @pytest.mark.parametrize("case", each("ONNX", QUICK, TINY))
 def test_onnx_runs_at_any_size(case, tmp_path):
     export.onnx_agrees(case(3), tmp_path, export.SIZES["dynamic"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", each("ONNX", {}, {**TINY, "transpose": SMALL["UNet-transpose"]}))
+def test_onnx_in_float16_runs_at_any_size(case, tmp_path, rng):
+    model = case(3)
+    run = runtimes.onnx_float16(model, (None, None, None, 3), tmp_path)
+    for size in export.SIZES["dynamic"]:
+        x = rng.random((1, *size, 3), dtype="float32")
+        np.testing.assert_allclose(run(x), model.predict(x, verbose=0), atol=2e-2)
 
 
 @pytest.mark.slow
