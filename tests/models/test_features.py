@@ -86,6 +86,7 @@ def test_a_builder_is_the_same_network_at_every_fixed_size(name):
 
 
 @pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize("backbone", ["resnet18", "mobilenetv2"])
 @pytest.mark.parametrize("name", ON_BACKBONE)
 def test_a_builder_on_a_published_backbone_is_the_same_network_at_odd_sizes(name, backbone):

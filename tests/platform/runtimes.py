@@ -212,12 +212,18 @@ def saved_model_from_jax(model, shape, folder):
     return _served(folder / "jax")
 
 
+def telling(message):
+    """The line of an error that says what is wrong: not the last where a backend adds advice."""
+    lines = message.strip().splitlines() or ["no message"]
+    return next((line for line in lines if re.match("Cannot |.*inconclusive", line)), lines[-1])
+
+
 def process(command, **environment):
-    """Run a command; its last line is the error's."""
+    """Run a command, whose messages are the error's."""
     environment = {**os.environ, **environment}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+        raise RuntimeError(done.stderr)
 
 
 FLOAT32 = {
@@ -270,8 +276,7 @@ def measure(runtime, model, folder, seconds=2):
             pairs = [(run(x), y) for x, y in zip(images, scores, strict=True)]
         except Exception as error:
             traceback.print_exc()
-            lines = str(error).strip().splitlines() or ["no message"]
-            found[kind] = {"fails": f"{type(error).__name__}: {lines[-1]}"[:300]}
+            found[kind] = {"fails": f"{type(error).__name__}: {telling(str(error))}"[:300]}
             continue
         runs[kind] = run
         found[kind] = {

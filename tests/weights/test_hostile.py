@@ -156,6 +156,7 @@ def mutated(content, rng):
 
 
 @pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize("layout", [*hostile.LAYOUTS, "safetensors"])
 def test_two_thousand_mutated_files_load_or_end_in_a_value_error(model, tmp_path, layout):
     packed = hostile.replaced(lambda value: value, compression="gzip", chunks=True)
