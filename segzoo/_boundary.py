@@ -112,7 +112,7 @@ def boundary(x: Any, width: int, valid: Any = None) -> Any:
 
 def pool(x: Any, window: int, pooling: str = "max") -> Any:
     """Return the maximum or mean of `x`, (H, W, K), over a square window, edges cut off."""
-    if window == 1:
+    if window == 1 or 0 in x.shape:  # PyTorch refuses to pool an empty map
         return x
     height, width, channels = ops.shape(x)
     pool_axis = ops.max_pool if pooling == "max" else ops.average_pool

@@ -186,6 +186,8 @@ def _of_labels(p: Any, labels: Any, weights: Any = None) -> Any:
     segment = ops.reshape(rows * classes + index, (-1,))
 
     def by_class(x: Any) -> Any:
+        if 0 in x.shape:  # PyTorch makes no segments of nothing
+            return ops.zeros((batch, height, classes), x.dtype)
         sums = ops.segment_sum(ops.reshape(x, (-1,)), segment, batch * height * classes)
         return ops.reshape(sums, (batch, height, classes))
 

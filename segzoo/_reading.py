@@ -239,7 +239,8 @@ class Reading:
             return found
         refuse(found, lambda: "`y_pred` must hold numbers, received NaN")
         if self.probabilities and not self.from_logits:
-            low, high = (float(f(scores, initial=0)) for f in (ops.min, ops.max))
+            known = ops.stop_gradient(scores)
+            low, high = (float(f(known, initial=0)) for f in (ops.min, ops.max))
             if low < -_targets.TOLERANCE or high > 1 + _targets.TOLERANCE:
                 raise ValueError(
                     "`y_pred` must hold probabilities from 0 to 1, received "

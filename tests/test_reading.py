@@ -188,7 +188,7 @@ def test_channels_first_is_named():
 
 def test_variables_are_read():
     labels = np.minimum(LABELS, 2)
-    batch = read(keras.Variable(labels), keras.Variable(PROBS.astype("float32")))
+    batch = read(keras.Variable(labels, trainable=False), keras.Variable(PROBS.astype("float32")))
     assert tuple(batch.size) == (1, 2, 3, 3)
 
 

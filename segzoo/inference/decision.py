@@ -77,8 +77,10 @@ class Decision(keras.layers.Layer):
     def call(self, scores):
         if scores.shape[-1] == 1:
             return ops.cast(scores[..., 0] > self.threshold, self.integers)
-        # keras.ops.argmax breaks ties by bit operations that ONNX Runtime and LiteRT do not know;
-        # top_k, too, puts the first of equal scores first.
+        # On TensorFlow argmax breaks ties by bit operations that ONNX Runtime and LiteRT do not
+        # know; top_k, too, puts the first of equal scores first, but on PyTorch any of them.
+        if keras.backend.backend() == "torch":
+            return ops.cast(ops.argmax(scores, axis=-1), self.integers)
         return ops.cast(ops.top_k(scores, 1)[1][..., 0], self.integers)
 
     def compute_output_spec(self, scores):

@@ -124,7 +124,8 @@ class KeepsSynchronized(keras.layers.Layer):
 
 def _batch_normalizations(layer: keras.layers.Layer) -> Iterator[keras.layers.BatchNormalization]:
     """Yield the batch normalizations among the attributes of a layer, and among theirs."""
-    for inner in vars(layer).values():
+    # On PyTorch the layers among a layer's attributes are in `_modules` alone.
+    for inner in (*vars(layer).values(), *getattr(layer, "_modules", {}).values()):
         if isinstance(inner, keras.layers.BatchNormalization):
             yield inner
         elif isinstance(inner, keras.layers.Layer):

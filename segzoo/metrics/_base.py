@@ -196,11 +196,13 @@ class AveragedMetric(SegmentationMetric):
     def result(self) -> Any:
         """Return the score, or with `average=None` the scores of all classes by their keys."""
         if not self._built:
-            return self._nan() if self.average is not None else {self.name: self._nan()}
+            return self._nan() if self.average is not None else {str(self.name): self._nan()}
         overall, scores = (ops.cast(x, self.dtype) for x in self._averages())
         if self.average is not None:
             return overall
-        return {self.name: overall} | {key: scores[c] for c, key in enumerate(self._class_keys())}
+        # A plain string: Keras sorts its logs, and where two keys are equal it compares the values.
+        keys = [str(self.name), *self._class_keys()]
+        return dict(zip(keys, [overall, *(scores[c] for c in range(len(keys) - 1))], strict=True))
 
     def _averages(self) -> tuple[Any, Any]:
         """Return the average score, (...), and the classes' scores, (C, ...), NaN if spoiled."""

@@ -90,6 +90,8 @@ def count_numbers(numbers: Any, limit: int, pixel_weights: Any = None, shift: in
         if len(numbers.shape) == 3:
             pixel_weights = ops.squeeze(pixel_weights, -1)
         amounts = ops.broadcast_to(pixel_weights, ops.shape(numbers))
+    if 0 in numbers.shape:  # PyTorch makes no segments of nothing
+        return ops.zeros((images, limit), amounts.dtype)
     counts = ops.segment_sum(
         ops.reshape(amounts, (-1,)), ops.reshape(numbers, (-1,)), num_segments=images * limit
     )

@@ -83,9 +83,9 @@ class ThresholdSearch(AveragedMetric):
     def result(self) -> dict[str, Any]:
         """Return the best score and its threshold, of the average and of each class."""
         if not self._built:
-            return {self.name: self._nan(), f"{self.name}_threshold": self._nan()}
+            return {str(self.name): self._nan(), f"{self.name}_threshold": self._nan()}
         overall, by_class = self._averages()  # (T,), (C, T)
-        keys, curves = [self.name], ops.expand_dims(overall, 0)
+        keys, curves = [str(self.name)], ops.expand_dims(overall, 0)
         if self._class_keys():
             keys += self._class_keys()
             curves = ops.concatenate([curves, by_class])

@@ -180,7 +180,9 @@ def _add_parts(parts: Parts, layer: Any, place: str, seen: set[int]) -> None:
     layer.save_own_variables(store)
     for key, variable in store.items():
         parts.weights[f"{place}vars/{key}"] = variable
-    for attribute in sorted(vars(layer), key=lambda name: (name.startswith("_"), name)):
+    # On PyTorch the layers among a layer's attributes are in `_modules` alone.
+    attributes = {*vars(layer), *getattr(layer, "_modules", ())}
+    for attribute in sorted(attributes, key=lambda name: (name.startswith("_"), name)):
         if attribute in _OF_EVERY_LAYER:
             continue
         value = getattr(layer, attribute)

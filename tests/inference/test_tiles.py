@@ -250,7 +250,9 @@ def test_a_model_is_traced_once():
         pixels = integers((*size, 2))
         found = predict_tiles(model, pixels, tile_size=8, batch_size=3, verbose=0)
         np.testing.assert_allclose(found, pixels, rtol=1e-6)
-    assert len(traces) <= 2 and set(traces) <= {(3, 8, 8, 2)}  # JAX also asks for the shape
+    assert set(traces) <= {(3, 8, 8, 2)}
+    if keras.backend.backend() != "torch":  # which traces nothing
+        assert len(traces) <= 2  # JAX also asks for the shape
 
 
 @pytest.mark.parametrize("labels", [False, True])

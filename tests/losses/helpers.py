@@ -169,6 +169,8 @@ def traced(loss, y, p, sample_weight=None, **options):
 
         result, slope = jax.jit(jax.value_and_grad(scalar))(p, y, *arguments[2:])
         return float(value(result)), value(slope)
+    if keras.backend.backend() == "torch":  # has no graphs
+        return gradient(loss, *arguments)
     import tensorflow as tf
 
     @tf.function(autograph=False, **options)

@@ -9,6 +9,7 @@ from tests.oracles import metrics as oracle
 
 pytestmark = pytest.mark.core
 
+KERAS = tuple(int(part) for part in keras.__version__.split(".")[:2])
 NAMES = ["land", "water", "sky"]
 
 
@@ -159,7 +160,9 @@ def test_callbacks_know_that_scores_rise(rng, tmp_path):
     plateau = keras.callbacks.ReduceLROnPlateau(monitor="val_iou")
     model.fit(x, y, validation_data=(x, y), callbacks=[*callbacks, stopping, plateau], verbose=0)
     assert all(path.exists() for path in paths.values())
-    assert all(c.monitor_op == keras.ops.greater for c in [*callbacks, stopping, plateau])
+    # Before Keras 3.11 one callback asked the metric, as docs/troubleshooting.md says.
+    asking = [*callbacks, stopping, plateau] if KERAS >= (3, 11) else [stopping]
+    assert all(callback.monitor_op == keras.ops.greater for callback in asking)
     assert iou.name == "iou" and {iou.name: 1} == {"iou": 1} and iou.name != "iou_class_7"
 
 
