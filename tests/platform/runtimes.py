@@ -214,6 +214,7 @@ def saved_model_from_jax(model, shape, folder):
 
 def telling(message):
     """The line of an error that says what is wrong: not the last where a backend adds advice."""
+    message = re.sub(r"\x1b\[\d*m|\S*/site-packages/\S+ ", "", message)  # colors, paths
     lines = message.strip().splitlines() or ["no message"]
     return next((line for line in lines if re.match("Cannot |.*inconclusive", line)), lines[-1])
 
