@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from segzoo._numerics import divide, sum_columns, wide_dtype, with_gradient
+from segzoo._numerics import divide, segment_sum, sum_columns, wide_dtype, with_gradient
 from segzoo._reading import Batch
 
 # Both 1: the prediction counts as below its label, whatever the rounding of a softmax made of 1.
@@ -183,12 +183,10 @@ def _of_labels(p: Any, labels: Any, weights: Any = None) -> Any:
     hit = ops.take_along_axis(p, index, axis=-1) * known
     # One segment per row and class, then the rows: long float32 sums would lose digits.
     rows = ops.reshape(ops.arange(batch * height, dtype="int32"), (batch, height, 1, 1))
-    segment = ops.reshape(rows * classes + index, (-1,))
+    segments = rows * classes + index
 
     def by_class(x: Any) -> Any:
-        if 0 in x.shape:  # PyTorch makes no segments of nothing
-            return ops.zeros((batch, height, classes), x.dtype)
-        sums = ops.segment_sum(ops.reshape(x, (-1,)), segment, batch * height * classes)
+        sums = segment_sum(x, segments, batch * height * classes)
         return ops.reshape(sums, (batch, height, classes))
 
     # (B, H, 1, W) @ (B, H, W, C): the weighted sum without a weighted copy of p.

@@ -106,7 +106,8 @@ def fitted_truth(y_true: Any, scores: Any) -> tuple[bool, Any]:
 def _unknown(wanted: str) -> str:
     return (
         f"give it its shape, {wanted}, as in `tf.io.decode_png(file, channels=1)` or "
-        "`tf.ensure_shape(mask, (None, None, 1))` before batching"
+        "`tf.ensure_shape(mask, (None, None, 1))` before batching. After calls with another rank, "
+        "call `compile` again"
     )
 
 

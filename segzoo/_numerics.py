@@ -48,6 +48,16 @@ def with_gradient(function: Callable[..., Any], gradient: Callable[..., Any]) ->
     return wrapped
 
 
+def segment_sum(values: Any, segments: Any, count: Any) -> Any:
+    """Return `keras.ops.segment_sum` of any shape, to (count,), 0 where there are no values.
+
+    Of those PyTorch makes no segments.
+    """
+    if 0 in values.shape:
+        return ops.zeros((count,), values.dtype)
+    return ops.segment_sum(ops.reshape(values, (-1,)), ops.reshape(segments, (-1,)), count)
+
+
 def sum_columns(x: Any) -> Any:
     """Return (B, H, W, C) summed over H: (B, W, C).
 

@@ -201,8 +201,8 @@ class AveragedMetric(SegmentationMetric):
         if self.average is not None:
             return overall
         # A plain string: Keras sorts its logs, and where two keys are equal it compares the values.
-        keys = [str(self.name), *self._class_keys()]
-        return dict(zip(keys, [overall, *(scores[c] for c in range(len(keys) - 1))], strict=True))
+        by_class = {key: scores[c] for c, key in enumerate(self._class_keys())}
+        return {str(self.name): overall, **by_class}
 
     def _averages(self) -> tuple[Any, Any]:
         """Return the average score, (...), and the classes' scores, (C, ...), NaN if spoiled."""

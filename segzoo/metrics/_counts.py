@@ -12,7 +12,7 @@ from typing import Any
 from keras import ops
 
 from segzoo._counts import Counts
-from segzoo._numerics import sum_columns
+from segzoo._numerics import segment_sum, sum_columns
 from segzoo._reading import Batch
 from segzoo._targets import largest_class
 
@@ -90,12 +90,7 @@ def count_numbers(numbers: Any, limit: int, pixel_weights: Any = None, shift: in
         if len(numbers.shape) == 3:
             pixel_weights = ops.squeeze(pixel_weights, -1)
         amounts = ops.broadcast_to(pixel_weights, ops.shape(numbers))
-    if 0 in numbers.shape:  # PyTorch makes no segments of nothing
-        return ops.zeros((images, limit), amounts.dtype)
-    counts = ops.segment_sum(
-        ops.reshape(amounts, (-1,)), ops.reshape(numbers, (-1,)), num_segments=images * limit
-    )
-    return ops.reshape(counts, (images, limit))
+    return ops.reshape(segment_sum(amounts, numbers, images * limit), (images, limit))
 
 
 def sum_images(values: Any, image_weights: Any = None) -> Any:

@@ -141,6 +141,7 @@ def test_an_empty_batch_in_a_graph_leaves_the_statistics_as_they_are(rng):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.core
 def test_a_file_keeps_which_blocks_share_their_statistics(tmp_path):
     image = keras.Input((None, None, 3))
     x = AtrousSpatialPyramidPooling(4, (1,), name="pyramid")(ConvBlock(4, name="shared")(image))

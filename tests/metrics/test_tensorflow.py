@@ -142,6 +142,17 @@ def test_fit_compiles_with_xla(rng):
         assert fit.history[f"val_{key}"][-1] == pytest.approx(expected[key], abs=1e-6)
 
 
+def test_targets_of_another_rank_after_the_first_step_are_named(rng):
+    x, y = dataset(rng)
+    model = small_model()
+    compiled(model, metrics=[metrics.IoU()])
+    model.train_on_batch(x, y)
+    with pytest.raises(ValueError, match=r"`y_true` .* known rank.* call `compile` again"):
+        model.train_on_batch(x, y[..., None])
+    compiled(model, metrics=[metrics.IoU()])
+    model.train_on_batch(x, y[..., None])
+
+
 def test_weights_of_unknown_rank_are_named():
     metric = metrics.IoU(classes=3)
 

@@ -83,8 +83,8 @@ def test_evaluate_agrees_with_numpy_on_predictions(rng):
 @pytest.mark.slow
 def test_fit_logs_every_class_under_its_name(rng):
     x, y = dataset(rng)
-    model = small_model()
-    compiled(model, metrics=every_metric())
+    model, made = small_model(), every_metric()
+    compiled(model, metrics=made)
     fit = model.fit(x, y, batch_size=4, epochs=2, validation_data=(x, y), verbose=0)
     expected = expected_logs(y, model.predict(x, verbose=0))
     for key, value in expected.items():
@@ -92,6 +92,9 @@ def test_fit_logs_every_class_under_its_name(rng):
         assert fit.history[f"val_{key}"][-1] == pytest.approx(value, abs=1e-6), key
     extra = {"loss"} | {f"best_iou_class_{c}{end}" for c in range(3) for end in ("", "_threshold")}
     assert {key for key in fit.history if not key.startswith("val_")} == set(expected) | extra
+    # Names are equal to the keys of their classes: as a key, one would be a riddle to a sort.
+    results = [result for metric in made if isinstance(result := metric.result(), dict)]
+    assert {type(key) for result in results for key in result} == {str}
 
 
 def test_weights_of_images_reach_weighted_metrics_alone(rng):
