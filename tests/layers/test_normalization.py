@@ -106,6 +106,47 @@ def test_gradients_are_those_of_keras(training, jit, rng):
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+@pytest.mark.parametrize("options", [{}, {"axis": 1}, {"center": False}, {"scale": False}], ids=str)
+@pytest.mark.parametrize("shape", [(2, 5, 7, 3), (4, 6, 3), (9, 3)], ids=str)
+def test_shared_statistics_keep_their_digits_where_the_mean_is_large(shape, options, rng):
+    x = rng.normal(300.0, 0.1, shape).astype("float32")
+    layer = BatchNormalization(momentum=0.0, epsilon=1e-6, synchronized=True, **options)
+    y = ops.convert_to_numpy(layer(x, training=True))
+    axes = tuple(a for a in range(x.ndim) if a != layer.axis % x.ndim)
+    wide = x.astype("float64")
+    mean, variance = wide.mean(axes, keepdims=True), wide.var(axes, keepdims=True)
+    np.testing.assert_allclose(layer.moving_mean, mean.ravel(), rtol=1e-6)
+    np.testing.assert_allclose(layer.moving_variance, variance.ravel(), rtol=1e-3)
+    np.testing.assert_allclose(y, (wide - mean) / np.sqrt(variance + 1e-6), atol=2e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_float16", "float64"])
+def test_shared_statistics_of_one_device_give_the_outputs_and_gradients_of_keras(dtype, rng):
+    import tensorflow as tf
+
+    ours, theirs = pair((2, 5, 7, 3), rng, dtype=dtype)
+    ours.synchronized = True
+    x = tf.constant(rng.normal(3.0, 5.0, size=(2, 5, 7, 3)), ours.compute_dtype)
+    upstream = tf.constant(rng.normal(size=x.shape), ours.compute_dtype)
+    found = []
+    for layer in (ours, theirs):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=True)
+            loss = tf.reduce_sum(tf.cast(y * upstream, "float32"))
+        variables = [v.value for v in layer.trainable_variables]
+        found.append([y, *tape.gradient(loss, [x, *variables]), *layer.get_weights()])
+    for a, b in zip(*found, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, atol=0.03 if "16" in dtype else 2e-5, rtol=1e-3)
+
+
+def test_synchronized_layers_without_training_take_the_running_statistics(rng):
+    ours, theirs = pair((2, 5, 7, 3), rng, synchronized=True)
+    x = rng.normal(size=(2, 5, 7, 3)).astype("float32")
+    np.testing.assert_allclose(ours(x), theirs(x), atol=1e-5)
+
+
 @pytest.mark.core
 def test_checks_and_idioms_for_keras_layers_see_one():
     layer = BatchNormalization()
