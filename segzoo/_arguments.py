@@ -52,8 +52,19 @@ def is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
 
 
+def plain(value: Any) -> Any:
+    """Return the number that an array or tensor without axes holds, anything else as it is."""
+    if isinstance(value, np.generic) or getattr(value, "shape", None) != ():
+        return value
+    try:
+        return np.asarray(value).item()
+    except Exception:  # each backend has its own error for a tensor without a value
+        return value
+
+
 def number(name: str, value: Any, least: float = 0.0, most: float = math.inf) -> float:
     """Return `value` if it is a finite number within the bounds, else raise ValueError."""
+    value = plain(value)
     if not is_number(value) or not least <= value <= most or value == math.inf:
         bounds = f">= {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
         raise ValueError(f"`{name}` must be {bounds}, received {name}={value!r}")
@@ -80,6 +91,15 @@ def one_of(name: str, value: Any, choices: Sequence[Any]) -> Any:
     return value
 
 
+def is_several(value: Any) -> bool:
+    """Return whether `value` holds values: a list, a set, an array with an axis; not a text."""
+    return (
+        isinstance(value, Iterable)
+        and not isinstance(value, str | bytes | bytearray)
+        and getattr(value, "ndim", 1) > 0
+    )
+
+
 def ignored_classes(ignore_class: Any) -> tuple[int, ...]:
     """Return `ignore_class` (an integer, several, or `None`) as a tuple of integers.
 
@@ -89,9 +109,7 @@ def ignored_classes(ignore_class: Any) -> tuple[int, ...]:
     if ignore_class is None:
         return ()
     text = isinstance(ignore_class, str | bytes | bytearray)
-    several = isinstance(ignore_class, Iterable) and getattr(ignore_class, "ndim", 1) > 0
-    one = text or not several
-    values = (ignore_class,) if one else tuple(ignore_class)
+    values = tuple(ignore_class) if is_several(ignore_class) else (ignore_class,)
     try:
         ignored = tuple(int(value) for value in values)
         exact = not text and ignored == values

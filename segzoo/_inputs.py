@@ -47,7 +47,9 @@ def tensor_of(argument: str, values: Any, ignored: tuple[int, ...] = ()) -> Any:
         raise ValueError(
             f"`{argument}` must hold real numbers or booleans, received {_described(values)}"
         )
-    return ops.cast(tensor, dtype)  # of a variable, its value
+    if hasattr(tensor, "read_value"):  # a variable of TensorFlow
+        tensor = tensor.read_value()
+    return ops.cast(tensor, dtype)
 
 
 def _narrow(values: np.ndarray, ignored: tuple[int, ...]) -> np.ndarray:
@@ -75,9 +77,10 @@ def fitted_truth(y_true: Any, scores: Any) -> tuple[bool, Any]:
     """Return whether `y_true` holds labels, and it as (B, H, W) labels or (B, H, W, C)."""
     pred = static_shape("y_pred", scores, "accepted is (B, H, W, C)")
     if len(pred) != 4 or pred[-1] is None or pred[-1] == 0:
+        squeezed = "; to a loss function in `compile` Keras gives one class without its axis: "
         raise ValueError(
-            "`y_pred` must be (B, H, W, C) with a static number of classes C, "
-            f"received y_pred of shape {pred}"
+            "`y_pred` must be (B, H, W, C) with a static number of classes C, received y_pred of "
+            f"shape {pred}{squeezed + 'pass the class of the loss' if len(pred) == 3 else ''}"
         )
     classes = pred[-1]
     true = static_shape("y_true", y_true, _unknown("labels (B, H, W)"))

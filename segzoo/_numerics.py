@@ -48,6 +48,27 @@ def with_gradient(function: Callable[..., Any], gradient: Callable[..., Any]) ->
     return wrapped
 
 
+def settled(x: Any, *values: Any) -> Any:
+    """Return `x`, with gradient 0 where one of the values is NaN."""
+    fine = ops.cast(1, x.dtype)
+    for value in values:
+        nan = ops.any(ops.isnan(ops.stop_gradient(value)))
+        fine = fine * ops.cast(ops.logical_not(nan), x.dtype)
+    return settled_by(x, fine)
+
+
+def settled_by(x: Any, fine: Any) -> Any:
+    """Return `x`, with gradient 0 where `fine` is 0, whatever came of NaN behind it."""
+    # 0 / 0 is 0 here, NaN / 0 too; a selection would take more than twice the time
+    return with_gradient(_same, lambda upstream, _, fine: ops.divide_no_nan(upstream, fine))(
+        x, ops.stop_gradient(fine)
+    )
+
+
+def _same(x: Any, _: Any) -> Any:
+    return x
+
+
 def segment_sum(values: Any, segments: Any, count: Any) -> Any:
     """Return `keras.ops.segment_sum` of any shape, to (count,), 0 where there are no values.
 

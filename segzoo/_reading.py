@@ -18,7 +18,7 @@ from keras import ops
 
 from segzoo import _targets
 from segzoo._inputs import checked_values, fitted_truth, refuse, static_shape, tensor_of, weights_of
-from segzoo._numerics import at_least_float32, has_nan, host_value, with_gradient
+from segzoo._numerics import at_least_float32, has_nan, host_value, settled_by
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,10 +122,7 @@ class Batch:
 
     def settle(self, x: Any) -> Any:
         """Return `x`, with gradient 0 where the batch is bad, whatever came of NaN behind it."""
-        # 0 / 0 is 0 here, NaN / 0 too; a selection would take more than twice the time
-        return with_gradient(_same, lambda upstream, _, fine: ops.divide_no_nan(upstream, fine))(
-            x, self.fine()
-        )
+        return settled_by(x, self.fine())
 
     def fine(self) -> Any:
         """Return 0 where the batch is bad, otherwise 1, in the dtype of the scores."""
@@ -254,7 +251,3 @@ def activation(from_logits: bool, kind: str) -> str | None:
     if not from_logits:
         return None
     return "softmax" if kind == "exclusive" else "sigmoid"
-
-
-def _same(x: Any, _: Any) -> Any:
-    return x

@@ -77,8 +77,7 @@ def read_dense(
         kind: `"binary"`, `"exclusive"` or `"multilabel"`.
         ignored: as `ignored_classes` returns it.
         dtype: of the returned targets.
-        ask_soft: whether to find out if there are soft targets. Then NaN is not looked for: it is
-            soft, and shows in any sum.
+        ask_soft: whether to find out if there are soft targets, NaN among them.
     """
     classes, values, valid = y_true.shape[-1], y_true, None
     if ignored:
@@ -98,11 +97,9 @@ def read_dense(
         soft, wrong = False, _beyond_zero_to_one(values)
     elif ask_soft:  # masks of 0 and 1 are not beyond them
         soft = _has_between(values)
-        wrong = ops.cond(
-            soft, lambda: _beyond_zero_to_one(values), lambda: ops.convert_to_tensor(False)
-        )
+        wrong = ops.cond(soft, lambda: _no_targets(values), lambda: ops.convert_to_tensor(False))
     else:
-        soft, wrong = None, ops.logical_or(_beyond_zero_to_one(values), has_nan(values))
+        soft, wrong = None, _no_targets(values)
     dense = ops.cast(values, dtype)
     if valid is not None:
         dense = ops.where(valid, dense, ops.zeros_like(dense))
@@ -202,6 +199,8 @@ def explain(
     hint = ""
     if holds_labels and float(worst) != round(float(worst) if np.isfinite(worst) else 0.0):
         hint = "; labels are whole numbers, which scaling and bilinear resizing destroy"
+    if not holds_labels and worst == 255 and np.isin(values, (0, 255)).all():
+        hint = f"; if 255 is the object, `{argument} > 127`"
     shown = str(int(worst)) if np.isfinite(worst) and worst == int(worst) else f"{worst:g}"
     said = f"`{argument}` must hold {expected} for {classes} class(es)"
     if argument != "y_true":
@@ -235,6 +234,11 @@ def _valid_entries(
     if valid is not None and not exclusive:
         valid = ops.broadcast_to(valid, ops.shape(values))
     return valid
+
+
+def _no_targets(values: Any) -> Any:
+    """Return whether a float is outside 0..1 or NaN, as a boolean scalar."""
+    return ops.logical_or(_beyond_zero_to_one(values), has_nan(values))
 
 
 def _beyond_zero_to_one(values: Any) -> Any:

@@ -102,6 +102,35 @@ def test_a_pixel_of_no_class_is_named_unless_it_is_ignored(batch):
         segzoo.check_batch(strict, x, y)
 
 
+def test_classes_stand_for_losses_and_metrics_as_in_compile(batch):
+    x, y = batch
+    y = y % 3
+    assert segzoo.check_batch(compiled(loss=losses.Dice, metrics=[metrics.IoU]), x, y)
+
+
+def test_a_loss_of_several_classes_is_refused_for_one(batch):
+    x, y = batch
+    model = compiled(1, loss="sparse_categorical_crossentropy", metrics=[])
+    with pytest.raises(ValueError, match=r"the model has one: take `segzoo.losses.BinaryCross"):
+        segzoo.check_batch(model, x, y % 2)
+
+
+def test_an_error_of_another_library_is_cut_short(batch):
+    x, y = batch
+
+    def loud(y_true, y_pred):
+        raise TypeError(f"no, not this: {'1 ' * 9999}")
+
+    with pytest.raises(ValueError, match="no, not this") as error:
+        segzoo.check_batch(compiled(loss=loud, metrics=[]), x, y % 3)
+    assert len(str(error.value)) < 1500
+
+
+def test_nothing_but_void_is_said(batch):
+    x, y = batch
+    assert "no pixel counts" in segzoo.check_batch(compiled(), x, np.full_like(y, 255))
+
+
 def test_all_faults_stand_in_one_message(batch):
     x, y = batch
     with pytest.raises(ValueError, match="3 faults") as error:

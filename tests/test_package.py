@@ -21,7 +21,7 @@ EDGES = {
     "models": {"_arguments", "backbones", "weights", "layers"},
     "backbones": {"weights", "layers"},
     "weights": set(),
-    "inference": {"layers"},
+    "inference": {"_arguments", "layers"},
     "layers": set(),
     "losses": {"_arguments", "_boundary", "_counts", "_inputs", "_numerics", "_reading"},
     "metrics": {"_arguments", "_boundary", "_counts", "_numerics", "_reading", "_targets"},

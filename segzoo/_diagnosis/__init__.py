@@ -64,7 +64,7 @@ take `ignore_class=255`, or replace the values by class numbers; if 255 is the o
             scores = _setup.by_output(model, model(x, training=False))
             outputs = [dataclasses.replace(o, scores=scores[o.name]) for o in outputs]
         except Exception as error:
-            faults.append(f"the model cannot take `x`: {error}")
+            faults.append(f"the model cannot take `x`: {_agreement.shortened(error)}")
     for output in outputs:
         found = [
             *_truth.truth_faults(output, images[0]),

@@ -59,6 +59,11 @@ def activation_faults(output: Output) -> list[str]:
                 "takes them as exclusive: give it `multilabel=True`, or take one for overlapping "
                 "classes"
             )
+        if judge.needs_several and output.classes == 1:
+            faults.append(
+                f"{who} compares several classes, and the model has one: take "
+                "`segzoo.losses.BinaryCrossentropy()`"
+            )
         metric = judge.source
         cuts = isinstance(metric, keras.metrics.IoU) and not isinstance(metric, _TAKE_SCORES)
         if cuts and getattr(metric, "sparse_y_pred", True):
@@ -114,7 +119,7 @@ def call_faults(model: keras.Model, x: Any, y: Any, weights: Any, outputs: Seque
                     sample_weight=output.weights if weighted else None,
                 )
             except Exception as error:
-                faults.append(f"{before}{judge.title}: {error}")
+                faults.append(f"{before}{judge.title}: {shortened(error)}")
                 continue
             if judge.role == "loss" and not np.isfinite(ops.convert_to_numpy(value)).all():
                 faults.append(f"{before}{judge.title} is NaN or infinite on this batch")
@@ -128,6 +133,12 @@ def call_faults(model: keras.Model, x: Any, y: Any, weights: Any, outputs: Seque
             "the other: give each a `name` of its own"
         )
     return faults or _loss_faults(model, x, y, weights)
+
+
+def shortened(error: Exception) -> str:
+    """What an error says, without the whole batch that some libraries print."""
+    text = str(error)
+    return text if len(text) <= 600 else f"{text[:600]} ..."
 
 
 def _made(output: Output) -> str | None:
@@ -163,7 +174,7 @@ def _loss_faults(model: keras.Model, x: Any, y: Any, weights: Any) -> list[str]:
         scores = model(x, training=False)
         model.compute_loss(x=x, y=y, y_pred=scores, sample_weight=weights, training=False)
     except Exception as error:
-        return [f"the loss of `compile`: {error}"]
+        return [f"the loss of `compile`: {shortened(error)}"]
     finally:
         model.reset_metrics()
     return []

@@ -92,6 +92,11 @@ class Judge:
         return True if self._word.removeprefix("sparse") in _EXCLUSIVE else None
 
     @property
+    def needs_several(self) -> bool:
+        """Whether it is one of Keras's that is the same for every score of a single class."""
+        return not self.of_segzoo and self._word.removeprefix("sparse") in _EXCLUSIVE
+
+    @property
     def asks_multilabel(self) -> bool:
         """Whether `multilabel=True` was asked for, which some losses have by default."""
         usual = _default(type(self.source), "multilabel")
@@ -282,7 +287,7 @@ def _by_name(argument: str, value: Any, names: Sequence[str], shared: bool = Fal
 def _losses(loss: Any) -> Iterator[Judge]:
     if loss is None:
         return
-    if isinstance(loss, str) and loss.lower() not in _KERAS_WORDS:
+    if isinstance(loss, type) or (isinstance(loss, str) and loss.lower() not in _KERAS_WORDS):
         loss = keras.losses.get(loss)
     yield Judge(loss, "loss", loss if isinstance(loss, keras.losses.Loss) else None)
 
@@ -304,6 +309,8 @@ def _metrics(given: Any, role: str) -> list[Judge]:
         if given.lower() in _KERAS_WORDS:  # what Keras takes for it depends on the shapes
             return [Judge(given, role)]
         given = keras.metrics.get(given)
+    if isinstance(given, type):  # `metrics=[IoU]`, of which Keras makes one
+        given = given()
     try:
         if isinstance(given, keras.metrics.Metric):
             return [Judge(given, role, type(given).from_config(given.get_config()))]

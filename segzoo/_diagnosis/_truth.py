@@ -51,7 +51,8 @@ def describe(output: Output) -> str:
         shares = shares / max(labels.size, 1)
     shown = [f"class {k}: {100 * share:.3g} %" for k, share in enumerate(shares) if share]
     never = [str(k) for k, share in enumerate(shares) if not share]
-    parts = [f"share of {', '.join(shown[:10])}{', ...' if len(shown) > 10 else ''}"]
+    more = ", ..." if len(shown) > 10 else ""
+    parts = [f"share of {', '.join(shown[:10])}{more}" if shown else "no pixel counts"]
     if never:
         parts.append(f"without a pixel in this batch: {', '.join(never[:10])}")
     return "; ".join([head, *parts])
@@ -67,10 +68,12 @@ def _shape_faults(output: Output, y: np.ndarray, size: tuple[int, ...]) -> list[
     if y.ndim == 4 and y.shape[1:3] != size and y.shape[2:] == size:
         return [f"`y` is laid out (B, C, H, W), received shape {y.shape}: move its channels last"]
     if y.ndim not in (3, 4) or y.shape[1:3] != size:
+        dense = f", (B, H, W, 1) or (B, H, W, {classes})" if classes > 1 else " or (B, H, W, 1)"
+        forms = f"(B, H, W){dense}"
         turned = "; height and width are exchanged" if y.shape[2:0:-1] == size else ""
         return [
-            f"`y` must be (B, H, W), (B, H, W, 1) or (B, H, W, {classes}) for {size[0]} x "
-            f"{size[1]} pixels, received shape {y.shape}{turned}"
+            f"`y` must be {forms} for {size[0]} x {size[1]} pixels, received shape {y.shape}"
+            f"{turned}"
         ]
     if y.ndim == 4 and y.shape[-1] not in (1, classes):
         return [

@@ -84,11 +84,15 @@ def window_weights(window: Any, tile: tuple[int, int]) -> np.ndarray:
                 f"window={window!r}"
             )
         return np.outer(*(_window(window, size) for size in tile)).astype("float32")
-    weights = np.asarray(window, "float64")
+    try:
+        weights = np.asarray(window, "float64")
+    except (TypeError, ValueError):
+        weights = np.asarray(None)
     if weights.shape != tile:
+        what = f"an array of shape {weights.shape}" if weights.ndim else repr(window)
         raise ValueError(
-            f"`window` must have the tile's height and width, {tile}, received an array of shape "
-            f"{weights.shape}"
+            f"`window` must be one of {WINDOWS} or an array of the tile's height and width, "
+            f"{tile}, received {what}"
         )
     top = weights.max()
     if not (np.isfinite(weights).all() and weights.min() > LEAST_WEIGHT * top):

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from segzoo._arguments import flag, is_number
+from segzoo.layers._arguments import items
 from segzoo.layers.resize import ResizeLike, resize
 
 # The eight symmetries of a square, as numpy.rot90 and numpy.flip name them:
@@ -64,7 +66,9 @@ def test_time_augmentation(
 
     Returns:
         A `keras.Model` with the same input. Its output is that of the model, averaged; with several
-        outputs, or with `spread`, it is a list: first all averages, then all variances.
+        outputs, or with `spread`, it is a list: first all averages, then all variances. What takes
+        the last output of a model would then take a variance: `keras.Model(m.input, m.outputs[0])`
+        gives the average alone.
 
     Raises:
         ValueError: if an argument is unknown or empty; a transform exchanges height and width on a
@@ -83,6 +87,7 @@ def test_time_augmentation(
     names, factors = _check_transforms(transforms), _check_scales(scales)
     if average not in AVERAGES:
         raise ValueError(f"`average` must be one of {AVERAGES}, received average={average!r}")
+    flag("spread", spread)
     image = _check_model(model, names, factors)
     exclusive = [average == "geometric" and _is_exclusive(output) for output in model.outputs]
 
@@ -124,7 +129,8 @@ def _at_least_32_bit(x) -> str:
 def _check_transforms(transforms: Any) -> tuple[str, ...]:
     """The names behind the `transforms` argument."""
     names = GROUPS.get(transforms) if isinstance(transforms, str) else transforms
-    if isinstance(names, list | tuple) and names and all(name in SYMMETRIES for name in names):
+    known = tuple(SYMMETRIES)  # unlike a dict asked for what cannot be hashed
+    if isinstance(names, list | tuple) and names and all(name in known for name in names):
         return tuple(names)
     raise ValueError(
         f"`transforms` must be one of {tuple(GROUPS)} or a list of {tuple(SYMMETRIES)}, received "
@@ -134,8 +140,8 @@ def _check_transforms(transforms: Any) -> tuple[str, ...]:
 
 def _check_scales(scales: Any) -> tuple[float, ...]:
     """The factors of the `scales` argument."""
-    factors = scales if isinstance(scales, list | tuple) else ()
-    numbers = [f for f in factors if isinstance(f, int | float) and 0 < f < math.inf]
+    factors = items(scales) or []
+    numbers = [f for f in factors if is_number(f) and 0 < f < math.inf]
     if not factors or len(numbers) < len(factors):
         raise ValueError(
             f"`scales` must be a list of finite factors above 0, received scales={scales!r}"
@@ -169,11 +175,25 @@ def _check_model(model: Any, names: tuple[str, ...], factors: tuple[float, ...])
     return keras.Input(batch_shape=shapes[0], dtype=inputs[0].dtype, name=inputs[0].name)
 
 
+def refuse_variance(argument: str, output: Any) -> None:
+    """Raise ValueError where the output to be decided is a variance that `spread=True` added."""
+    if isinstance(_maker(output), Variance):
+        raise ValueError(
+            f"`{argument}` must give scores to decide, received a model whose last output is the "
+            "variance of test_time_augmentation(..., spread=True); "
+            "`keras.Model(m.input, m.outputs[0])` gives the average alone"
+        )
+
+
+def _maker(output: Any) -> Any:
+    """The layer that made a model's output, also that of a model in the model."""
+    operation, _, index = output._keras_history
+    return _maker(operation.outputs[index]) if isinstance(operation, keras.Model) else operation
+
+
 def _is_exclusive(output) -> bool:
     """Whether the classes of a model's output exclude one another: True behind a softmax."""
-    operation, _, index = output._keras_history
-    if isinstance(operation, keras.Model):
-        return _is_exclusive(operation.outputs[index])
+    operation = _maker(output)
     activation = getattr(operation, "activation", None)
     if isinstance(operation, keras.layers.Softmax) or activation is keras.activations.softmax:
         return True

@@ -6,6 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from segzoo._arguments import is_number, plain
+from segzoo.inference.augmentation import refuse_variance
+
 
 def decide(model: keras.Model, *, threshold: float = 0.5, dtype: str = "uint8") -> keras.Model:
     """Build a model that gives class numbers instead of scores.
@@ -21,14 +24,15 @@ def decide(model: keras.Model, *, threshold: float = 0.5, dtype: str = "uint8") 
         model: a `keras.Model` with scores (B, H, W, classes). If it has several outputs, the last
             one is used.
         threshold: float, for a model of one class; pass 0 for logits. Defaults to 0.5.
-        dtype: str, integer type of the class numbers. Defaults to `"uint8"`.
+        dtype: integer type of the class numbers, by its name or NumPy's. Defaults to `"uint8"`.
 
     Returns:
         A `keras.Model` with the same input and weights, and one output (B, H, W) of `dtype`.
 
     Raises:
-        ValueError: if the model has no scores (B, H, W, classes), `threshold` is not a number, or
-            `dtype` is not an integer type or too small for the classes.
+        ValueError: if the model has no scores (B, H, W, classes), or its last output is the
+            variance of `test_time_augmentation`; `threshold` is not a number; or `dtype` is not an
+            integer type or too small for the classes.
 
     Example:
         >>> import keras, segzoo
@@ -45,6 +49,7 @@ def decide(model: keras.Model, *, threshold: float = 0.5, dtype: str = "uint8") 
             "`model` must be a keras.Model with scores (B, H, W, classes), received "
             f"{type(model).__name__} with an output of shape {shape}"
         )
+    refuse_variance("model", outputs[-1])
     try:
         largest = np.iinfo(dtype).max
     except (TypeError, ValueError):
@@ -54,15 +59,17 @@ def decide(model: keras.Model, *, threshold: float = 0.5, dtype: str = "uint8") 
             f"`dtype` must be an integer type that holds {shape[3]} class numbers, received "
             f"dtype={dtype!r}"
         )
-    check_threshold(threshold)
-    decision = Decision(float(threshold), dtype, name="decision")
+    threshold = check_threshold(threshold)
+    decision = Decision(threshold, np.dtype(dtype).name, name="decision")
     return keras.Model(model.input, decision(outputs[-1]), name=model.name)
 
 
-def check_threshold(threshold: Any) -> None:
-    """Raise ValueError unless `threshold` is a number."""
-    if not isinstance(threshold, int | float | np.number) or np.isnan(threshold):
+def check_threshold(threshold: Any) -> float:
+    """Return `threshold` as a float, or raise ValueError unless it is a number."""
+    value = plain(threshold)
+    if not is_number(value) or np.isnan(value):
         raise ValueError(f"`threshold` must be a number, received threshold={threshold!r}")
+    return float(value)
 
 
 @keras.saving.register_keras_serializable(package="segzoo.inference")

@@ -8,8 +8,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from segzoo._arguments import flag
 from segzoo.inference._band import Band
 from segzoo.inference._grid import Grid, is_int, window_weights
+from segzoo.inference.augmentation import refuse_variance
 from segzoo.inference.decision import check_threshold
 
 
@@ -42,7 +44,7 @@ def predict_tiles(
     Args:
         predict: a `keras.Model` of one image, or any callable from an array (N, h, w, C) of the
             image's type to scores (N, h, w, classes). If it has several outputs, the last one is
-            used.
+            used; of a mapping that is the last of its sorted keys, as in `model.outputs`.
         image: array (H, W, C) of integers or floats, or anything that is sliced like one: a memory
             map, zarr, h5py. Each tile is read once.
         tile_size: int, or (height, width), a size that the model takes; those of `segzoo.models`
@@ -73,8 +75,8 @@ def predict_tiles(
     Raises:
         ValueError: if the image is not (H, W, C); a model of fixed size does not take the tile; the
             overlap is a whole tile; the window has another shape or a weight that is not above 0;
-            `trim` is more than half the overlap; `out` has another shape or kind; or a prediction
-            is not (N, h, w, classes).
+            `trim` is more than half the overlap; `out` has another shape or kind; a prediction is
+            not (N, h, w, classes); or what `labels` would decide is a variance.
 
     Example:
         >>> import numpy as np, segzoo
@@ -95,8 +97,9 @@ def predict_tiles(
     weights = window_weights(window, grid.tile)
     if not is_int(batch_size) or batch_size < 1:
         raise ValueError(f"`batch_size` must be an int >= 1, received batch_size={batch_size!r}")
-    check_threshold(threshold)
-    _check_predict(predict, (int(batch_size), *grid.tile, channels))
+    threshold = check_threshold(threshold)
+    flag("labels", labels)
+    _check_predict(predict, (int(batch_size), *grid.tile, channels), labels)
     _check_out(out, (height, width), labels)
     run = predict.predict_on_batch if isinstance(predict, keras.Model) else predict
 
@@ -144,10 +147,7 @@ def _read(image: Any, y: int, x: int, height: int, width: int) -> np.ndarray:
 
 def _scores(prediction: Any, batch_shape: tuple[int, ...]) -> np.ndarray:
     """The last output of a prediction as an array (N, h, w, classes), checked."""
-    if isinstance(prediction, dict):
-        prediction = list(prediction.values())
-    if isinstance(prediction, list | tuple):
-        prediction = prediction[-1]
+    prediction = (keras.tree.flatten(prediction) or [None])[-1]
     scores = ops.convert_to_numpy(prediction) if ops.is_tensor(prediction) else prediction
     scores = np.asarray(scores)
     if scores.ndim != 4 or scores.shape[:3] != batch_shape[:3]:
@@ -220,7 +220,7 @@ def _image_shape(image: Any) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def _check_predict(predict: Any, batch_shape: tuple[int, ...]) -> None:
+def _check_predict(predict: Any, batch_shape: tuple[int, ...], labels: bool) -> None:
     """Raise ValueError where a model cannot take the batches; a callable is asked at once."""
     if not callable(predict):
         raise ValueError(
@@ -247,3 +247,5 @@ def _check_predict(predict: Any, batch_shape: tuple[int, ...]) -> None:
                 f"`{name}` must fit the model's input {shapes[0]}, received batches of shape "
                 f"{batch_shape}"
             )
+    if labels:
+        refuse_variance("predict", predict.outputs[-1])

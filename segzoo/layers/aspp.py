@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 
-from segzoo.layers._arguments import activation_function, positive_int, regularizer
+from segzoo.layers._arguments import activation_function, items, positive_int, regularizer
 from segzoo.layers.blocks import ConvBlock, SeparableConvBlock
 from segzoo.layers.normalization import KeepsSynchronized
 from segzoo.layers.resize import ResizeLike
@@ -71,12 +71,15 @@ class AtrousSpatialPyramidPooling(KeepsSynchronized):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not dilations:
-            raise ValueError("`dilations` must name at least one rate, received none")
+        rates = items(dilations)
+        if not rates:
+            raise ValueError(
+                f"`dilations` must be a list of at least one rate, received dilations={dilations!r}"
+            )
         if not 0 <= dropout < 1:
             raise ValueError(f"`dropout` must be in [0, 1), received dropout={dropout}")
         self.filters = positive_int("filters", filters)
-        self.dilations = tuple(positive_int("dilations", rate) for rate in dilations)
+        self.dilations = tuple(positive_int("dilations", rate) for rate in rates)
         self.separable = separable
         self.dropout = dropout
         self.normalization = normalization

@@ -8,11 +8,11 @@ from numbers import Real
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from segzoo._arguments import flag, for_config, ignored_classes, parameters
+from segzoo._arguments import flag, for_config, ignored_classes, is_several, parameters
 from segzoo._inputs import static_shape, tensor_of, weights_shape
+from segzoo._numerics import at_least_float32, settled
 from segzoo._reading import Batch, Reading, activation
 from segzoo.losses._declare import register, snake_case
 
@@ -42,8 +42,8 @@ class SegmentationLoss(keras.losses.Loss):
         self.from_logits = flag("from_logits", from_logits)
         self.multilabel = flag("multilabel", multilabel)
         self._ignored = ignored_classes(ignore_class)
-        one = ignore_class is None or np.ndim(ignore_class) == 0
-        self.ignore_class = next(iter(self._ignored), None) if one else list(self._ignored)
+        several = is_several(ignore_class)
+        self.ignore_class = list(self._ignored) if several else next(iter(self._ignored), None)
 
     @functools.cached_property
     def _reading(self) -> Reading:
@@ -154,7 +154,8 @@ class Compound(SegmentationLoss):
         parts: the losses, without their weights; `metrics=loss.parts` logs each of them.
 
     Returns:
-        The weighted sum of the parts, each reduced by itself with the same `sample_weight`.
+        The weighted sum of the parts, each reduced by itself with the same `sample_weight`; NaN
+        with gradient 0 where a part of segzoo finds that the batch cannot be right.
 
     Raises:
         ValueError: if there is no loss, an object is not a loss, or a weight is missing; at the
@@ -199,15 +200,15 @@ class Compound(SegmentationLoss):
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Return the weighted sum of the parts."""
         self._refuse_two_readings(y_pred)
-        truths, terms = self._truths(y_true, y_pred), []
-        for part, weight, truth in zip(self.parts, self.weights, truths, strict=True):
-            fitting = sample_weight
-            if fitting is not None and not isinstance(part, SegmentationLoss):
-                fitting = ops.convert_to_tensor(fitting)
-                if len(weights_shape(fitting)) == 1:  # Keras would take (B,) as columns
-                    fitting = ops.reshape(fitting, (-1, 1, 1))
-            terms.append(weight * part(truth, y_pred, fitting))
-        return sum(terms[1:], terms[0])
+        parts = list(zip(self.parts, self.weights, self._truths(y_true, y_pred), strict=True))
+        own = [entry for entry in parts if isinstance(entry[0], SegmentationLoss)]
+        others = [entry for entry in parts if not isinstance(entry[0], SegmentationLoss)]
+        terms = [weight * part(truth, y_pred, sample_weight) for part, weight, truth in own]
+        if others and terms:  # these do not find out that a batch is bad, nor spare the weights
+            y_pred = settled(tensor_of("y_pred", y_pred), *terms)
+        for part, weight, truth in others:
+            terms.append(weight * part(*_as_keras_takes(truth, y_pred, sample_weight)))
+        return _aligned_sum(terms)
 
     def _refuse_two_readings(self, y_pred: Any) -> None:
         """Raise ValueError if one part takes `y_pred` for what another part does not."""
@@ -268,6 +269,31 @@ class Compound(SegmentationLoss):
             for part, weight in zip(self.parts, self.weights, strict=True)
         )
         return " + ".join(terms)
+
+
+def _as_keras_takes(y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
+    """Return a batch so that Keras's losses, too, give each pixel a value and weigh it."""
+    y_true, y_pred = (ops.convert_to_tensor(values) for values in (y_true, y_pred))
+    rank = len(static_shape("y_true", y_true, "give it its shape before batching"))
+    if tuple(y_pred.shape)[-1] == 1 and rank == 3:
+        y_true = ops.expand_dims(y_true, -1)  # it would squeeze `y_pred`
+    if sample_weight is not None:
+        sample_weight = ops.convert_to_tensor(sample_weight)
+        if len(weights_shape(sample_weight)) == 1:  # it would take (B,) as columns
+            sample_weight = ops.reshape(sample_weight, (-1, 1, 1))
+    return y_true, y_pred, sample_weight
+
+
+def _aligned_sum(terms: list[Any]) -> Any:
+    """Return the sum in the widest dtype; values of images (B,) are added to all their pixels."""
+    dtype = at_least_float32(*(term.dtype for term in terms))
+    rank = max(len(term.shape) for term in terms)
+    total = 0.0
+    for term in terms:
+        if 0 < len(term.shape) < rank:
+            term = ops.expand_dims(term, tuple(range(len(term.shape), rank)))
+        total = total + ops.cast(term, dtype)
+    return total
 
 
 def several_classes(loss: SegmentationLoss, batch: Batch, instead: str) -> None:

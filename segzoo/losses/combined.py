@@ -73,6 +73,7 @@ class BCEDice(Compound):
         dice = Dice(per_image=per_image, average=average, smooth=smooth, **common)
         super().__init__([entropy, dice], name=name or "bce_dice")
         self.reduction = reduction
+        self._dtype_policy, self._dtype = dice._dtype_policy, dice._dtype
         for argument in ("from_logits", "multilabel", "per_image", "average", "smooth"):
             setattr(self, argument, getattr(dice, argument))
         self.class_weights = dice.class_weights

@@ -9,7 +9,7 @@ from typing import Any, TypedDict, TypeVar
 import keras
 import numpy as np
 
-from segzoo._arguments import ClassWeights, integer, is_number, spelled_out
+from segzoo._arguments import ClassWeights, integer, is_number, plain, spelled_out
 
 AVERAGES = ("macro", "micro", "weighted", "per_image", "micro_per_image", None)
 
@@ -106,6 +106,7 @@ def checked_empty_score(empty_score: Any) -> float | None:
 
 def probability(argument: str, value: Any) -> float:
     """Return `value` as a float, or raise ValueError unless it is a number from 0 to 1."""
+    value = plain(value)
     if not is_number(value) or not 0 <= value <= 1:
         raise ValueError(
             f"`{argument}` must be a probability from 0 to 1 (logits are turned into "

@@ -189,9 +189,10 @@ class PixelAccuracy(RegionMetric):
     """Pixel accuracy: the share of the valid pixels whose label is right.
 
     With one class, and with `multilabel`, every channel of a pixel is a label of its own, and true
-    negatives count as right. That is `average="micro"`, the default of this metric. Every other
-    average is taken of the recalls of the classes: `"macro"` is the mean recall, the "mean
-    accuracy" of the FCN paper and the balanced accuracy of scikit-learn.
+    negatives count as right. That is `average="micro"`, the default of this metric; `class_weights`
+    weigh a pixel there by its true class, or each of its channels. Every other average is taken of
+    the recalls of the classes: `"macro"` is the mean recall, the "mean accuracy" of the FCN paper
+    and the balanced accuracy of scikit-learn.
 
     Args:
         average: as in `segzoo.metrics.IoU`. Defaults to `"micro"`.
@@ -219,12 +220,16 @@ class PixelAccuracy(RegionMetric):
     def _score(self, tally: Counts) -> Any:
         if not self._sums_classes():
             return tally.recall()
-        right = tally.tp if self._is_exclusive() else tally.tp + tally.tn
-        return divide(right, self._labels(tally))
+        return divide(tally.tp if self._is_exclusive() else tally.tp + tally.tn, tally.total)
 
     def _present(self, tally: Counts) -> Any:
-        return self._labels(tally) != 0 if self._sums_classes() else super()._present(tally)
+        return tally.total != 0 if self._sums_classes() else super()._present(tally)
 
-    def _labels(self, tally: Counts) -> Any:
-        """Return the number of decisions: one per pixel, or one per pixel and channel."""
-        return tally.predicted if self._is_exclusive() else tally.total
+    def _summed(self, tally: Counts) -> Counts:
+        """Return the summed counts, of exclusive classes with one decision for each pixel."""
+        summed = super()._summed(tally)
+        if not self._is_exclusive():
+            return summed
+        # A pixel weighs as its true class does; one of no class, which cannot be right, weighs 1.
+        nowhere = tally.total[:, :1] - ops.sum(tally.actual, axis=1, keepdims=True)
+        return summed._replace(total=summed.actual + nowhere)

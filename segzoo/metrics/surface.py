@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from segzoo._arguments import integer
+from segzoo._arguments import integer, is_number
 
 __all__ = ["average_surface_distance", "hausdorff_distance", "surface_dice"]
 
@@ -69,9 +69,9 @@ def hausdorff_distance(
         >>> hausdorff_distance([truth, guess], [truth, truth], spacing=(2.5, 1.0))
         array([0., 5.])
     """
-    if not 0 < percentile <= 100:
+    if not is_number(percentile) or not 0 < percentile <= 100:
         raise ValueError(
-            f"`percentile` must be above 0 and at most 100, received percentile={percentile}"
+            f"`percentile` must be above 0 and at most 100, received percentile={percentile!r}"
         )
 
     def measure(to_pred: np.ndarray, to_true: np.ndarray) -> float:
@@ -160,8 +160,8 @@ def surface_dice(
         >>> round(surface_dice(truth, guess, tolerance=1), 3)  # two of the three pixels
         0.667
     """
-    if not tolerance >= 0:
-        raise ValueError(f"`tolerance` must be >= 0, received tolerance={tolerance}")
+    if not is_number(tolerance) or not tolerance >= 0:
+        raise ValueError(f"`tolerance` must be >= 0, received tolerance={tolerance!r}")
 
     def measure(to_pred: np.ndarray, to_true: np.ndarray) -> float:
         return (np.concatenate([to_pred, to_true]) <= tolerance).mean()
@@ -188,8 +188,13 @@ def _of_pairs(
         )
     sizes = np.asarray(spacing, "float64")
     axes, more = sizes.size, truth.ndim - sizes.size
-    fits = more == 1 if classes is not None else more in (0, 1, 2)
-    if sizes.ndim != 1 or not fits or not (np.isfinite(sizes) & (sizes > 0)).all():
+    if classes is not None and sizes.ndim == 1 and more != 1:
+        raise ValueError(
+            "`classes` is for a batch of labels, (B, H, W), received masks of shape "
+            f"{truth.shape} with spacing={spacing}: one label map is `labels[None]`, a batch with "
+            "one channel for each class takes no `classes`"
+        )
+    if sizes.ndim != 1 or more not in (0, 1, 2) or not (np.isfinite(sizes) & (sizes > 0)).all():
         raise ValueError(
             "`spacing` must be one positive number for each axis of a mask, which comes alone or "
             "in a batch with or without classes (labels in a batch), received "
@@ -227,12 +232,14 @@ def _of_pair(
 
 def _masks_of(argument: str, labels: np.ndarray, classes: int) -> np.ndarray:
     """Return the masks of labels, the classes last."""
-    if labels.dtype.kind not in "biu" or (
-        labels.size and not 0 <= labels.min() <= labels.max() < max(classes, 2)
-    ):
+    most = max(classes, 2) - 1
+    whole = labels.dtype.kind in "biu"
+    if not whole or (labels.size and not 0 <= labels.min() <= labels.max() <= most):
+        wrong = labels[(labels < 0) | (labels > most)] if whole else labels[:0]
+        received = f"the label {wrong[0]}" if wrong.size else f"dtype {labels.dtype}"
         raise ValueError(
-            f"`{argument}` must hold integer labels 0 to {max(classes, 2) - 1} with "
-            f"classes={classes}, received dtype {labels.dtype} and others"
+            f"`{argument}` must hold integer labels 0 to {most} with classes={classes}, received "
+            f"{received}"
         )
     if classes == 1:
         return labels[..., None] == 1

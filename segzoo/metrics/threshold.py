@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from segzoo._arguments import one_of
+from segzoo._arguments import is_several, one_of
 from segzoo._counts import Counts
 from segzoo._reading import Batch
 from segzoo.metrics import _counts
@@ -108,7 +108,8 @@ class ThresholdSearch(AveragedMetric):
 
         Returns:
             `{"thresholds": (T,), "scores": (T,), "classes": {class: (T,)}}`; `scores` are the
-            average over the classes. Without data the scores are NaN and `classes` is empty.
+            average over the classes. Without data the scores are NaN and `classes` is empty;
+            `"micro_per_image"` has no scores of single classes either.
         """
         thresholds = np.asarray(self.thresholds)
         if not self._built:
@@ -118,7 +119,8 @@ class ThresholdSearch(AveragedMetric):
                 "classes": {},
             }
         overall, scores = (ops.convert_to_numpy(x) for x in self._averages())
-        by_class = dict(zip(self._names(), scores, strict=True))
+        names = [] if self.average == "micro_per_image" else self._names()
+        by_class = dict(zip(names, scores, strict=False))
         return {"thresholds": thresholds, "scores": overall, "classes": by_class}
 
     def _class_keys(self) -> list[str]:
@@ -193,9 +195,12 @@ def _checked_thresholds(thresholds: int | Sequence[float]) -> tuple[float, ...]:
                 f"received thresholds={thresholds}"
             )
         return tuple(np.linspace(0, 1, thresholds).tolist())
-    values = tuple(thresholds)
-    for value in values:
-        probability("thresholds", value)
+    if not is_several(thresholds):
+        raise ValueError(
+            "`thresholds` must be an integer or a list of probabilities, received "
+            f"thresholds={thresholds!r}"
+        )
+    values = {probability("thresholds", value) for value in thresholds}
     if not values:
         raise ValueError("`thresholds` must hold at least one threshold, received none")
-    return tuple(sorted({float(value) for value in values}))
+    return tuple(sorted(values))

@@ -201,3 +201,11 @@ def check_widths(argument: str, values: Sequence[int], least: int = 1) -> tuple[
             f"{argument}={values!r}"
         )
     return tuple(n for n in widths if n is not None)
+
+
+def check_different(argument: str, values: Sequence[int]) -> tuple[int, ...]:
+    """`values` as a tuple of different ints >= 1, at least one, or ValueError."""
+    numbers = check_widths(argument, values)
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"`{argument}` must not repeat a number, received {argument}={values!r}")
+    return numbers

@@ -14,16 +14,7 @@ from collections.abc import Sequence
 import keras
 
 from segzoo.layers import AdaptiveAveragePooling2D
-from segzoo.models._assembly import check_widths
 from segzoo.models._style import Style
-
-
-def check_bin_sizes(bin_sizes: Sequence[int]) -> tuple[int, ...]:
-    """`bin_sizes` as a tuple of different ints >= 1, or ValueError."""
-    bins = check_widths("bin_sizes", bin_sizes)
-    if len(set(bins)) < len(bins):
-        raise ValueError(f"`bin_sizes` must not repeat a size, received bin_sizes={bin_sizes!r}")
-    return bins
 
 
 def pyramid_pooling(x, style: Style, *, bin_sizes: Sequence[int], filters: int, name: str = "psp"):

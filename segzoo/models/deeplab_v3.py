@@ -13,7 +13,7 @@ import keras
 
 from segzoo._arguments import flag
 from segzoo.layers._arguments import positive_int
-from segzoo.models._assembly import Network, check_option, check_rate, check_widths
+from segzoo.models._assembly import Network, check_different, check_option, check_rate
 from segzoo.models._atrous import OUTPUT_STRIDES, atrous_pyramid
 from segzoo.models._builder import builder
 from segzoo.models._style import Style
@@ -106,7 +106,7 @@ def DeepLabV3(
     flag("separable", separable)
     dropout = check_rate("dropout", dropout)
     if aspp_dilations is not None:
-        aspp_dilations = check_widths("aspp_dilations", aspp_dilations)
+        aspp_dilations = check_different("aspp_dilations", aspp_dilations)
     features = network.encode(
         backbone,
         backbone_weights=backbone_weights,

@@ -16,7 +16,7 @@ import keras
 from segzoo._arguments import flag
 from segzoo.layers._arguments import positive_int
 from segzoo.models import _published
-from segzoo.models._assembly import Network, check_option, check_rate, check_widths
+from segzoo.models._assembly import Network, check_different, check_option, check_rate
 from segzoo.models._atrous import OUTPUT_STRIDES, atrous_pyramid
 from segzoo.models._builder import builder
 from segzoo.models._features import Features
@@ -141,7 +141,7 @@ def DeepLabV3Plus(
     decoder_filters = positive_int("decoder_filters", decoder_filters)
     dropout = check_rate("dropout", dropout)
     if aspp_dilations is not None:
-        aspp_dilations = check_widths("aspp_dilations", aspp_dilations)
+        aspp_dilations = check_different("aspp_dilations", aspp_dilations)
     known = published.find("DeepLabV3Plus", backbone, weights)
     if known is not None:
         return _published.build(

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import keras
 
 from segzoo.layers._arguments import positive_int
-from segzoo.models._assembly import Network, check_option, check_rate
+from segzoo.models._assembly import Network, check_different, check_option, check_rate
 from segzoo.models._builder import builder
 from segzoo.models._features import Features
-from segzoo.models._pyramid_pooling import check_bin_sizes, pyramid_pooling
+from segzoo.models._pyramid_pooling import pyramid_pooling
 from segzoo.models._style import Style
 
 OUTPUT_STRIDES = (8, 16, 32)
@@ -115,7 +115,7 @@ def PSPNet(
         name=name,
     )
     output_stride = check_option("output_stride", output_stride, OUTPUT_STRIDES)
-    bin_sizes = check_bin_sizes(bin_sizes)
+    bin_sizes = check_different("bin_sizes", bin_sizes)
     decoder_filters = positive_int("decoder_filters", decoder_filters)
     dropout = check_rate("dropout", dropout)
     features = network.encode(

@@ -96,6 +96,8 @@ def _of_text(text: bytes) -> str:
 
 def _of_numbers(value: Any) -> str:
     numbers = _flat(value)
+    if numbers is None and not getattr(value, "ndim", 1):
+        return ""
     if numbers is None:
         # Several polygons: lists of coordinates.
         rows = [_flat(row) for row in islice(value, 8)]

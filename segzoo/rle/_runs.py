@@ -108,6 +108,8 @@ def write_runs(edges: np.ndarray, start: int) -> str:
 
 def _read_numbers(rle: Any) -> np.ndarray:
     """Return the integers of a run list as int64, none for an empty mask."""
+    if isinstance(rle, np.ndarray) and not rle.ndim and rle is not np.ma.masked:
+        rle = rle.item()  # a text or a number in an array
     if isinstance(rle, str):
         # Anything outside ASCII becomes "?", which the grammar refuses.
         rle = rle.encode("ascii", "replace")
@@ -119,7 +121,7 @@ def _read_numbers(rle: Any) -> np.ndarray:
             raise ValueError(_not_digits(text) + hint(rle))
         # Too large an integer saturates at 2**63 - 1, which is past the end of every mask.
         return np.fromstring(text, np.int64, sep=" ")
-    if isinstance(rle, (list, tuple, range)) or (isinstance(rle, np.ndarray) and rle.ndim):
+    if isinstance(rle, (list, tuple, range, np.ndarray)) and rle is not np.ma.masked:
         return _read_integers(rle)
     if _is_missing(rle):
         return np.empty(0, np.int64)
@@ -154,7 +156,7 @@ def _is_missing(rle: Any) -> bool:
     """Tell whether a cell stands for an empty mask: None, NaN, -1, pandas' NA and NaT, masked."""
     if rle is None or rle is np.ma.masked or type(rle).__name__ in ("NAType", "NaTType"):
         return True
-    if isinstance(rle, (int, float, np.number)) or (isinstance(rle, np.ndarray) and not rle.ndim):
+    if isinstance(rle, (int, float, np.number)):
         return bool(rle == -1 or rle != rle)
     return False
 

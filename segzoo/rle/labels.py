@@ -72,7 +72,8 @@ def decode_labels(
     """Read one run list for each label as a label map.
 
     Args:
-        rles: run lists by label: a mapping, or a pandas Series with the labels as its index.
+        rles: run lists by label: a mapping, or a pandas Series with the labels as its index. The
+            background may be among them where every pixel has a label, as in a map of classes.
         shape: (height, width) of the map.
         overlap: what to do where labels overlap: `"raise"` an error, or let the label win that
             stands `"last"` in `rles`. Defaults to `"raise"`.
@@ -86,7 +87,8 @@ def decode_labels(
 
     Raises:
         ValueError: if a run list is malformed, naming its label, labels overlap, a label does not
-            fit `dtype`, or an argument is out of range.
+            fit `dtype`, the label of an object is that of the background, or an argument is out of
+            range.
 
     Example:
         >>> from segzoo import rle
@@ -111,6 +113,8 @@ def decode_labels(
             raise ValueError(f"label {label}: {error}") from error
     if overlap == "raise":
         _check_disjoint(runs)
+    if runs.get(int(background), np.empty(0)).size:
+        _check_no_rest(runs, background, flat.size)
     for label, edges in runs.items():
         for begin, end in edges.reshape(-1, 2).tolist():
             flat[begin:end] = label
@@ -122,6 +126,20 @@ def decode_labels(
 def _check_background(background: int) -> None:
     if isinstance(background, bool) or not isinstance(background, (int, np.integer)):
         raise ValueError(f"`background` must be an integer, received {short(background)}")
+
+
+def _check_no_rest(runs: dict[int, np.ndarray], background: int, size: int) -> None:
+    """Raise ValueError where pixels without a label would look like those labeled background."""
+    seen = np.zeros(size, bool)
+    for edges in runs.values():
+        for begin, end in edges.reshape(-1, 2).tolist():
+            seen[begin:end] = True
+    if not seen.all():
+        raise ValueError(
+            f"`rles` has the label {background}, which is also the `background` of the "
+            f"{size - int(seen.sum())} pixels without a label: number objects from "
+            f"{background + 1} on, or give another `background`"
+        )
 
 
 def _check_disjoint(runs: dict[int, np.ndarray]) -> None:

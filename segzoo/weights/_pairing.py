@@ -208,8 +208,8 @@ def _is_fresh(want: Layer, have: Layer, rules: Rules) -> bool:
     shapes = [(tuple(h.shape), tuple(w.shape)) for h, w in _in_order(want, have)]
     if len(want.weights) != len(have.weights) or any(len(h) != len(w) for h, w in shapes):
         return False
-    # Channels are last, and next to last in the kernel of a class from the classes.
-    return bool(_changes(want, have)) and all(h[:-2] == w[:-2] for h, w in shapes)
+    # Classes are last, and next to last too in the kernel of a class from the classes.
+    return all(h[:-2] == w[:-2] and h[-1] != w[-1] for h, w in shapes)
 
 
 def _in_order(want: Layer, have: Layer) -> list[tuple[Any, Any]]:
@@ -258,19 +258,16 @@ def _ranks(layers: list[Layer]) -> list:
 def _check_shared_names(wanted: list[Layer], found: list[Layer], strict: bool) -> None:
     """Refuse an order that pairs a layer with another than its namesake.
 
-    Names that differ in numbers alone may: the pyramid's `aspp_rate_6, _12, _18` of output stride
-    16 become `aspp_rate_12, _24, _36` at 8, with the same weights. Where `strict`, no others may.
+    The pyramid's `aspp_rate_6, _12, _18` of output stride 16 may become `aspp_rate_12, _24, _36` of
+    8, with the same weights. Where `strict`, no other names may differ; otherwise numbers may.
     """
     names = {layer.name for layer in wanted if not layer.automatic}
     names &= {layer.name for layer in found if layer.name}
     by_rank = dict(zip(_ranks(found), found, strict=True))
     for rank, layer in zip(_ranks(wanted), wanted, strict=True):
         match = by_rank.get(rank)
-        if not match or _without_numbers(match.name) == _without_numbers(layer.name):
+        numbers = r"(?<=_rate_)\d+" if strict else r"\d+"
+        if not match or re.sub(numbers, "", match.name) == re.sub(numbers, "", layer.name):
             continue
         if (strict and match.name and not layer.automatic) or {match.name, layer.name} & names:
             raise _MisfitError(f"`{layer.name}` of the model is at the place of `{match.name}`")
-
-
-def _without_numbers(name: str) -> str:
-    return re.sub(r"\d+", "", name)

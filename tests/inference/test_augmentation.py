@@ -211,6 +211,9 @@ def test_it_composes_with_tiles():
         ("transforms", {"transforms": []}),
         ("transforms", {"transforms": ["hflip", "rot45"]}),
         ("transforms", {"transforms": None}),
+        ("transforms", {"transforms": [["hflip"]]}),
+        ("spread", {"spread": "no"}),
+        ("scales", {"scales": [True]}),
         ("transforms", {"transforms": "d4", "model": network((21, 34, 3))}),
         ("transforms", {"transforms": ["transpose"], "model": network((None, 34, 3))}),
         ("scales", {"scales": ()}),
@@ -229,6 +232,14 @@ def test_it_composes_with_tiles():
 def test_what_cannot_be_right_is_an_error_that_names_the_argument(argument, options):
     with pytest.raises(ValueError, match=f"^`{argument}`"):
         augment(**{"model": network(), **options})
+
+
+@pytest.mark.parametrize("scales", [[np.float32(0.5)], [np.int64(2)], np.array([0.5, 1])], ids=repr)
+def test_scales_may_be_numpys(scales):
+    averaged = augment(network(), transforms=["identity"], scales=scales)
+    plain = augment(network(), transforms=["identity"], scales=[float(s) for s in scales])
+    x = image(21, 34)
+    np.testing.assert_array_equal(numbers(averaged, x)[0], numbers(plain, x)[0])
 
 
 def test_fixed_sizes_take_what_keeps_them():

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from segzoo.inference import decide, predict_tiles
+from segzoo.inference import decide, predict_tiles, test_time_augmentation
 from tests.inference.networks import (
     image,
     in_litert,
@@ -118,6 +118,46 @@ def test_the_weights_are_those_of_the_model():
 def test_what_cannot_be_right_is_an_error_that_names_the_argument(argument, options):
     with pytest.raises(ValueError, match=f"^`{argument}`"):
         decide(**{"model": network(), **options})
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.dtype("int32"), int])
+def test_a_type_of_numpy_is_saved_by_its_name(dtype, tmp_path):
+    model = decide(network(), dtype=dtype)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.output.dtype == model.output.dtype == np.dtype(dtype).name
+
+
+def test_a_threshold_may_be_a_tensor():
+    scores = np.array([[[[0.3], [0.6]]]], "float32")
+    found = decide(identity(1), threshold=keras.ops.convert_to_tensor(0.5))(scores)
+    np.testing.assert_array_equal(found, [[[0, 1]]])
+
+
+def test_a_variance_is_not_decided(tmp_path):
+    spread = test_time_augmentation(network(), spread=True)
+    nested = keras.Model(spread.input, spread(spread.input))
+    spread.save(tmp_path / "model.keras")
+    for model in (spread, nested, keras.saving.load_model(tmp_path / "model.keras")):
+        with pytest.raises(ValueError, match=r"^`model`.*variance.*outputs\[0\]"):
+            decide(model)
+        with pytest.raises(ValueError, match=r"^`predict`.*variance"):
+            predict_tiles(model, image(40, 50)[0], tile_size=32, labels=True, verbose=0)
+    decide(keras.Model(spread.input, spread.outputs[0]))
+    variances = predict_tiles(spread, image(40, 50)[0], tile_size=32, verbose=0)
+    assert variances.max() <= 0.25
+
+
+def test_of_a_mapping_all_take_the_same_output():
+    x = keras.Input((None, None, 3))
+    last, first = (keras.layers.Conv2D(n, 1, name=f"of_{n}")(x) for n in (2, 3))
+    model = keras.Model(x, {"b": last, "a": first})
+    for m in (model, test_time_augmentation(model)):
+        scores = predict_tiles(m, image(40, 50)[0], tile_size=32, verbose=0)
+        assert scores.shape[-1] == m.outputs[-1].shape[-1] == 2
+        x = image(32, 32)
+        decided, scores = numbers(decide(m), x)[0], keras.tree.flatten(m(x))[-1]
+        np.testing.assert_array_equal(decided, decision(keras.ops.convert_to_numpy(scores)))
 
 
 def test_256_classes_fit_into_a_byte():

@@ -440,6 +440,8 @@ IMAGE = np.zeros((20, 30, 3), "uint8")
         ("window", {"window": "boxcar"}),
         ("window", {"window": np.ones((8, 9))}),
         ("window", {"window": np.ones(8)}),
+        ("window", {"window": np.hanning}),
+        ("labels", {"labels": "no"}),
         ("window", {"window": np.eye(8)}),
         ("window", {"window": np.full((8, 8), np.nan)}),
         ("window", {"window": -np.ones((8, 8))}),

@@ -156,6 +156,7 @@ def test_aspp_pools_over_the_whole_image(rng):
         (lambda: layers.ResizeLike("cubic"), "`interpolation`.*'cubic'"),
         (lambda: layers.Upsample(0), "`factor`.*factor=0"),
         (lambda: layers.AtrousSpatialPyramidPooling(4, ()), "`dilations`"),
+        (lambda: layers.AtrousSpatialPyramidPooling(4, 6), "`dilations`.*6"),
         (lambda: layers.AtrousSpatialPyramidPooling(4, dropout=1.5), "`dropout`.*1.5"),
     ],
 )

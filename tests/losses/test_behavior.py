@@ -82,6 +82,36 @@ def test_a_batch_with_nothing_left_has_loss_zero_and_zero_gradient(name, classes
         assert not slope.any()
 
 
+@pytest.mark.core
+@pytest.mark.parametrize("values", [{255, 7}, frozenset({255, 7}), {255: 0, 7: 0}.keys()], ids=repr)
+@several
+def test_any_collection_of_ignored_classes_is_kept_whole(name, values):
+    loss = make(name, ignore_class=values)
+    loaded = keras.losses.deserialize(keras.losses.serialize(loss))
+    for found in (loss, loaded):
+        ignoring = found.loss if name == "OHEM" else found
+        assert sorted(ignoring.ignore_class) == [7, 255]
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(("name", "classes"), [c for c in cases() if c[0] not in helpers.MAP])
+def test_a_dense_target_of_nan_is_an_error(name, classes, rng):
+    y_pred = np.full((2, 5, 7, classes), 1 / classes, "float32")
+    y_true = np.zeros_like(y_pred)
+    y_true[0, 0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match=r"`y_true` must hold targets from 0 to 1.* received nan"):
+        make(name)(y_true, y_pred)
+
+
+def test_a_variable_of_tensorflow_is_its_value(rng):
+    import tensorflow as tf
+
+    labels = rng.integers(0, 3, (2, 5, 7))
+    scores = rng.dirichlet(np.ones(3), (2, 5, 7)).astype("float32")
+    loss = losses.Dice()
+    assert float(loss(labels, tf.Variable(scores))) == float(loss(labels, scores))
+
+
 @pytest.mark.parametrize("name", sorted(helpers.COUNTING | {"BCEDice"}))
 def test_ignored_class_of_one_hot_and_entries_of_multilabel(name):
     labels, y, p = data(3)

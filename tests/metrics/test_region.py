@@ -105,6 +105,22 @@ def test_pixel_accuracy_agrees_with_scikit_learn(rng):
     assert mean_recall == pytest.approx(sklearn_metrics.balanced_accuracy_score(*flat), abs=EXACT)
 
 
+def test_pixel_accuracy_weighs_pixels_by_their_true_class(rng):
+    y_true, y_pred = batch(rng)
+    weights = [0.0, 2.0, 0.5]
+    got = value(metrics.PixelAccuracy(class_weights=weights), y_true, y_pred)
+    flat = y_true.ravel(), y_pred.argmax(-1).ravel()
+    expected = sklearn_metrics.accuracy_score(*flat, sample_weight=np.take(weights, flat[0]))
+    assert got == pytest.approx(expected, abs=EXACT)
+    nowhere = keras.ops.convert_to_numpy(keras.ops.one_hot(y_true, 3))
+    nowhere[0, 0] = 0  # pixels of no class: each of them is one mistake
+    got = value(metrics.PixelAccuracy(class_weights=weights), nowhere, y_pred)
+    pixels = np.take(weights, y_true)
+    pixels[0, 0] = 1
+    right = (y_true == y_pred.argmax(-1)) & nowhere.any(-1)
+    assert got == pytest.approx((pixels * right).sum() / pixels.sum(), abs=EXACT)
+
+
 def test_pixel_accuracy_of_masks_counts_true_negatives_and_empty_masks(rng):
     y_true, y_pred = batch(rng, exclusive=False)
     got = value(metrics.PixelAccuracy(multilabel=True), y_true, y_pred)

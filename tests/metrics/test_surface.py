@@ -102,6 +102,8 @@ def test_volumes_have_a_third_spacing():
         ({"y_true": np.full((5, 7), 255)}, "`y_true` must be a mask of 0 and 1"),
         ({"percentile": 0}, "`percentile` must be above 0"),
         ({"percentile": 101}, "`percentile` must be above 0"),
+        ({"percentile": "95"}, "`percentile` must be above 0 .*'95'"),
+        ({"classes": 2}, r"`classes` is for a batch of labels.*`labels\[None\]`"),
         ({"spacing": (1, 1, 1)}, "`spacing` must be one positive number for each axis"),
         ({"spacing": (1, 0)}, "`spacing` must be one positive number for each axis"),
     ],
@@ -110,6 +112,13 @@ def test_bad_arguments_raise(arguments, message):
     masks = {"y_true": np.zeros((5, 7)), "y_pred": np.zeros((5, 7))}
     with pytest.raises(ValueError, match=message):
         hausdorff_distance(**{**masks, **arguments})
+
+
+def test_a_label_that_is_no_class_is_named():
+    labels = np.zeros((2, 5, 7), "uint8")
+    labels[0, 0, 0] = 255
+    with pytest.raises(ValueError, match=r"`y_true` must hold .* 0 to 1 .* received the label 255"):
+        hausdorff_distance(labels, labels, classes=2)
 
 
 def test_negative_tolerance_raises():
@@ -154,7 +163,7 @@ def test_labels_are_a_mask_for_each_class(measure, rng):
     np.testing.assert_array_equal(measure(truth, guess, classes=3), measure(*masks))
     with pytest.raises(ValueError, match="`y_pred` must hold integer labels 0 to 2"):
         measure(truth, guess + 1, classes=3)
-    with pytest.raises(ValueError, match="`spacing` must be one positive number for each axis"):
+    with pytest.raises(ValueError, match="`classes` is for a batch of labels"):
         measure(truth[0], guess[0], classes=3)
 
 

@@ -135,6 +135,23 @@ def test_without_any_foreground_there_is_no_best_threshold():
     assert all(np.isnan(x) for x in as_floats(search.result()).values())
 
 
+def test_scores_of_images_have_a_curve_and_no_classes(rng):
+    search = metrics.ThresholdSearch(5, average="micro_per_image", multilabel=True)
+    search.update_state(rng.integers(0, 2, (2, 4, 6, 3)), rng.random((2, 4, 6, 3)))
+    curve = search.curve()
+    assert curve["scores"].shape == (5,) and curve["classes"] == {}
+    assert curve["scores"].max() == pytest.approx(float(search.result()["best_iou"]))
+
+
+def test_the_threshold_that_is_found_is_taken_as_it_is(rng):
+    search = metrics.ThresholdSearch(5)
+    search.update_state(rng.integers(0, 2, (2, 4, 6, 1)), rng.random((2, 4, 6, 1)))
+    found = search.result()["best_iou_threshold"]
+    assert metrics.IoU(threshold=found).threshold == float(found)
+    assert metrics.IoU(threshold=np.array(0.25)).threshold == 0.25
+    assert metrics.ThresholdSearch([found, 1.0]).thresholds == (float(found), 1.0)
+
+
 def test_of_equal_scores_the_lowest_threshold_wins():
     search = metrics.ThresholdSearch(11)
     truth = np.ones((1, 3, 5, 1), "float32")
@@ -147,6 +164,7 @@ def test_of_equal_scores_the_lowest_threshold_wins():
     [
         ({"thresholds": 1}, "`thresholds` must be at least 2"),
         ({"thresholds": []}, "`thresholds` must hold at least one"),
+        ({"thresholds": 0.5}, "`thresholds` must be an integer or a list .* thresholds=0.5"),
         ({"thresholds": [0.2, 1.5]}, r"`thresholds` must be a probability .* thresholds=1.5"),
         ({"thresholds": [-0.1], "from_logits": True}, "`thresholds` must be a probability"),
         ({"score": "accuracy"}, "`score` must be one of 'iou', 'dice', 'f_score'"),

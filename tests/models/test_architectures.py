@@ -245,6 +245,14 @@ BAD = {
         lambda: models.DeepLabV3Plus(tiny_backbone(), aspp_dilations=6),
         "`aspp_dilations`.*6",
     ),
+    "a dilation twice": (
+        lambda: models.DeepLabV3(tiny_backbone(), aspp_dilations=(6, 6)),
+        r"`aspp_dilations` must not repeat.*\(6, 6\)",
+    ),
+    "a bin twice": (
+        lambda: models.PSPNet(tiny_backbone(), bin_sizes=(2, 2)),
+        r"`bin_sizes` must not repeat.*\(2, 2\)",
+    ),
     "too few widths for the backbone": (
         lambda: models.UNetPlusPlus(tiny_backbone(), filters=(8, 8)),
         "`filters` must have at least 4",

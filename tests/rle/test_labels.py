@@ -65,6 +65,17 @@ def test_dtype_and_background():
     assert rle.decode_labels({}, (2, 2)).tolist() == [[0, 0], [0, 0]]
 
 
+def test_an_object_with_the_number_of_the_background_does_not_vanish():
+    with pytest.raises(ValueError, match=r"label 0, .*`background` of the 10 pixels.* from 1 on"):
+        rle.decode_labels(dict(enumerate(["1 3", "10 2"])), (3, 5))
+    assert rle.decode_labels({0: "", 1: "1 1"}, (1, 2)).tolist() == [[1, 0]]
+    found = rle.decode_labels({0: "1 3", 1: "4 2"}, (1, 5), background=-1)
+    assert found.tolist() == [[0, 0, 0, 1, 1]]
+    labels = np.array([[0, 2, 1], [1, 0, 0]])  # a map of classes: every pixel has one
+    classes = rle.encode_classes(labels[..., None] == np.arange(3))
+    np.testing.assert_array_equal(rle.decode_labels(dict(enumerate(classes)), (2, 3)), labels)
+
+
 @pytest.mark.parametrize(
     ("rles", "options", "message"),
     [

@@ -150,6 +150,7 @@ def test_every_spelling_of_the_same_runs():
         np.array([2, 2, 6, 3], np.uint64),
         np.array([2, 0, 2, 0, 6, 0, 3])[::2],
         "02 2 6 003",
+        np.array("2 2 6 3"),
     ]
     for spelling in spellings:
         np.testing.assert_array_equal(rle.decode(spelling, (3, 4)), wanted)
@@ -375,7 +376,7 @@ def test_classes_from_a_mapping():
     [
         ({}, {}, "`classes` must be given"),
         ({3: "1 1"}, {"classes": 3}, r"from 0 to 2, received \[3\]"),
-        ({-1: "1 1"}, {}, "class indices from 0"),
+        ({-1: "1 1"}, {}, r"class indices from 0 on, received \[-1\]"),
         ({"a": "1 1"}, {}, "must map integers"),
         (["1 1"], {"classes": 2}, "must hold `classes` run lists, 2, received 1"),
         (["1 1"], {"classes": 0}, "`classes`"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from segzoo.layers import ConvBlock
-from segzoo.models import FCN, UNet, UNetPlusPlus
+from segzoo.models import FCN, FPN, PSPNet, UNet, UNetPlusPlus, UPerNet
 from segzoo.models._assembly import CLASSIFIERS
 from segzoo.weights import load_weights
 from tests.cases import some
@@ -27,6 +27,14 @@ def unet(**options):
 
 def nested(**options):
     return UNetPlusPlus(None, 2, (64, 64, 3), filters=(8, 8, 8), **options)
+
+
+def fpn(merge):
+    return FPN(strided(5), 2, (64, 64, 3), pyramid_filters=8, decoder_filters=32, merge=merge)
+
+
+def pooled(builder, bins):
+    return builder(strided(5), 2, (64, 64, 3), bin_sizes=bins, decoder_filters=8)
 
 
 def on_resnet(channels=3, backbone="resnet18", **options):
@@ -95,6 +103,18 @@ FORMS = {
         lambda: unet(normalization="group"),
         "has a group_normalization layer, in the file it is a instance_normalization layer",
     ),
+    "sum into concatenation": (lambda: fpn("add"), lambda: fpn("concat"), "`logits`"),
+    "concatenation into sum": (lambda: fpn("concat"), lambda: fpn("add"), "`logits`"),
+    "PSPNet of other bins": (
+        lambda: pooled(PSPNet, (1, 2, 3, 6)),
+        lambda: pooled(PSPNet, (1, 2, 4, 8)),
+        "`psp_4",
+    ),
+    "UPerNet of other bins": (
+        lambda: pooled(UPerNet, (1, 2, 3, 6)),
+        lambda: pooled(UPerNet, (1, 2, 4, 8)),
+        "`psp_4",
+    ),
     "preprocessing into none": (
         on_resnet,
         lambda: on_resnet(preprocessing=False),
@@ -108,7 +128,7 @@ FORMS = {
 }
 
 
-QUICK = ["transpose into bilinear", "group into layer"]
+QUICK = ["transpose into bilinear", "group into layer", "sum into concatenation"]
 
 
 @pytest.mark.parametrize("form", some(FORMS, QUICK))
