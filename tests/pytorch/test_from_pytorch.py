@@ -29,6 +29,9 @@ def marks(name):
     return (pytest.mark.slow, pytest.mark.deep) if twice else (pytest.mark.slow,)
 
 
+# The attention without a scale lets rounding grow: of the spread of its outputs PyTorch's float32 is
+# off by 5e-5 from float64, TensorFlow's by 6e-5 and, with oneDNN, 1e-4.
+ROUNDING_GROWS = {"smp-MAnet-resnet34"}
 CASES = [pytest.param(name, marks=marks(name)) for name in names("smp-") + names("transformers-")]
 
 
@@ -45,6 +48,8 @@ def read(case: Case, folder, **options):
 @pytest.mark.parametrize("name", CASES)
 def test_output_is_that_of_pytorch(tmp_path, name):
     case = Case(name)
+    if name in ROUNDING_GROWS:
+        keras.config.set_dtype_policy("float64")
     model = read(case, tmp_path)
     for size in case.samples:
         (difference,) = case.differences(size, [model(by_name.image(*size, channels(case)))])
