@@ -204,11 +204,12 @@ class Compound(SegmentationLoss):
         own = [entry for entry in parts if isinstance(entry[0], SegmentationLoss)]
         others = [entry for entry in parts if not isinstance(entry[0], SegmentationLoss)]
         terms = [weight * part(truth, y_pred, sample_weight) for part, weight, truth in own]
-        if others and terms:  # these do not find out that a batch is bad, nor spare the weights
+        if others and terms:  # these do not find out that a batch is bad
             y_pred = settled(tensor_of("y_pred", y_pred), *terms)
         for part, weight, truth in others:
             terms.append(weight * part(*_as_keras_takes(truth, y_pred, sample_weight)))
-        return _aligned_sum(terms)
+        total = _aligned_sum(terms)
+        return settled(total, total)  # what one part finds bad trains no other
 
     def _refuse_two_readings(self, y_pred: Any) -> None:
         """Raise ValueError if one part takes `y_pred` for what another part does not."""

@@ -15,6 +15,10 @@ def with_keras_first():
     return keras.losses.BinaryCrossentropy() + 0.5 * losses.BinaryFocal()
 
 
+def with_one_that_ignores():
+    return losses.Dice(ignore_class=255) + losses.BinaryFocal()
+
+
 def of_labels():
     return losses.Dice() + keras.losses.SparseCategoricalCrossentropy()
 
@@ -26,6 +30,7 @@ def of_labels():
         (1, of_one_class, False),
         (1, of_one_class, True),
         (1, with_keras_first, False),
+        (1, with_one_that_ignores, False),
         (3, of_labels, True),
     ],
 )

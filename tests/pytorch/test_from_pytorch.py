@@ -29,8 +29,8 @@ def marks(name):
     return (pytest.mark.slow, pytest.mark.deep) if twice else (pytest.mark.slow,)
 
 
-# The attention without a scale lets rounding grow: of the spread of its outputs PyTorch's float32 is
-# off by 5e-5 from float64, TensorFlow's by 6e-5 and, with oneDNN, 1e-4.
+# An attention without a scale lets rounding grow: of the spread of the outputs PyTorch's float32 is
+# 5e-5 off from float64, TensorFlow's 6e-5 and, with oneDNN, 1e-4.
 ROUNDING_GROWS = {"smp-MAnet-resnet34"}
 CASES = [pytest.param(name, marks=marks(name)) for name in names("smp-") + names("transformers-")]
 
