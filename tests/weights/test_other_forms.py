@@ -14,7 +14,7 @@ from segzoo.layers import ConvBlock
 from segzoo.models import FCN, FPN, PSPNet, UNet, UNetPlusPlus, UPerNet
 from segzoo.models._assembly import CLASSIFIERS
 from segzoo.weights import load_weights
-from tests.cases import some
+from tests.cases import SMALL, some
 
 slow = pytest.mark.slow
 ENDINGS = ("keras", "weights.h5", "h5")
@@ -302,3 +302,28 @@ def test_blocks_in_the_layout_of_version_0_1_are_read(tmp_path, normalization):
     for model in (target, again):
         for a, b in zip(model.get_weights(), source.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@slow
+@pytest.mark.deep
+@pytest.mark.parametrize("builder", sorted({case.builder for case in SMALL.values()}))
+def test_every_form_of_a_builder_refuses_the_files_of_its_others_or_gives_their_output(
+    builder, tmp_path, rng
+):
+    """Another output stride of the backbone and an auxiliary head alone may differ."""
+    forms = {name: case for name, case in SMALL.items() if case.builder == builder}
+    x = rng.uniform(0, 1, (1, 47, 63, 3)).astype("float32")
+    for name, case in forms.items():
+        source = case(2)
+        source.set_weights([w + 0.05 * rng.random(w.shape) for w in source.get_weights()])
+        expected = keras.ops.convert_to_numpy(keras.tree.flatten(source(x))[-1])
+        for path in saved(source, tmp_path):
+            for other in forms.keys() - {name}:
+                try:
+                    model = forms[other](2, weights=path)
+                except ValueError:
+                    continue
+                if {forms[other].backbone, case.backbone} == {"tiny", "tiny-dilated"}:
+                    continue  # the same weights, at another stride
+                found = keras.ops.convert_to_numpy(keras.tree.flatten(model(x))[-1])
+                np.testing.assert_allclose(found, expected, atol=1e-5, err_msg=f"{name} {other}")
