@@ -77,10 +77,10 @@ def fitted_truth(y_true: Any, scores: Any) -> tuple[bool, Any]:
     """Return whether `y_true` holds labels, and it as (B, H, W) labels or (B, H, W, C)."""
     pred = static_shape("y_pred", scores, "accepted is (B, H, W, C)")
     if len(pred) != 4 or pred[-1] is None or pred[-1] == 0:
-        squeezed = "; to a loss function in `compile` Keras gives one class without its axis: "
+        hint = "; in `compile` Keras squeezes it for a loss function: pass the class of the loss"
         raise ValueError(
-            "`y_pred` must be (B, H, W, C) with a static number of classes C, received y_pred of "
-            f"shape {pred}{squeezed + 'pass the class of the loss' if len(pred) == 3 else ''}"
+            "`y_pred` must be (B, H, W, C) with a static number of classes C, "
+            f"received y_pred of shape {pred}{hint if len(pred) == 3 else ''}"
         )
     classes = pred[-1]
     true = static_shape("y_true", y_true, _unknown("labels (B, H, W)"))

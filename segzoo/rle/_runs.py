@@ -37,6 +37,8 @@ def read_runs(rle: Any, start: int, size: int = MOST_PIXELS) -> np.ndarray:
         int64 array `[start, end, start, end, ...]`, strictly increasing, from 0.
     """
     start = check_start(start)
+    if isinstance(rle, np.ndarray) and not rle.ndim and rle is not np.ma.masked:
+        rle = rle.item()  # a text or a number in an array
     edges = _read_numbers(rle)
     if not edges.size:
         return edges
@@ -108,8 +110,6 @@ def write_runs(edges: np.ndarray, start: int) -> str:
 
 def _read_numbers(rle: Any) -> np.ndarray:
     """Return the integers of a run list as int64, none for an empty mask."""
-    if isinstance(rle, np.ndarray) and not rle.ndim and rle is not np.ma.masked:
-        rle = rle.item()  # a text or a number in an array
     if isinstance(rle, str):
         # Anything outside ASCII becomes "?", which the grammar refuses.
         rle = rle.encode("ascii", "replace")

@@ -238,9 +238,10 @@ def _by_class(rles: Any, classes: int | None) -> tuple[dict[int, Any], int]:
         count = len(rows)
         if classes is not None and count != classes:
             raise ValueError(f"`rles` must hold `classes` run lists, {classes}, received {count}")
-    given, classes = classes, count if classes is None else classes
+    end = "on" if classes is None else f"to {classes - 1}"
+    if classes is None:
+        classes = count
     if rows and not 0 <= min(rows) <= max(rows) < classes:
-        end = "on" if given is None else f"to {classes - 1}"
         raise ValueError(
             f"`rles` must have class indices from 0 {end}, received {short(sorted(rows))}"
         )

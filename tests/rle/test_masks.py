@@ -156,6 +156,15 @@ def test_every_spelling_of_the_same_runs():
         np.testing.assert_array_equal(rle.decode(spelling, (3, 4)), wanted)
 
 
+def test_a_malformed_run_in_an_array_without_axes_is_named():
+    with pytest.raises(ValueError, match=r"run 2 of 2, `6 9`"):
+        rle.decode(np.array("2 2 6 9"), (3, 4))
+    with pytest.raises(ValueError, match="`rle` must be a str"):
+        rle.decode(np.array(5), (3, 4))
+    with pytest.raises(ValueError, match="`coco` must be a dict"):
+        rle.from_coco(np.array("2 2"))
+
+
 def test_decode_leaves_the_callers_array_alone():
     numbers = np.array([2, 2, 6, 3])
     rle.decode(numbers, (3, 4))
